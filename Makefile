@@ -1,0 +1,94 @@
+# Two commands matter: `make quickstart` and `make test`. Both set up all they need.
+
+SHELL := /bin/sh
+# The first interpreter that is new enough and can make a virtual environment.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 /usr/bin/python3; do \
+	$$p -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
+VENV := .venv
+OLDEST := .venv-oldest
+BIN := $(VENV)/bin
+WHEEL := .make/wheel
+PIP_FLAGS := --quiet --disable-pip-version-check
+SOURCES := $(shell find src examples -name '*.py') pyproject.toml README.md
+PYTEST_FLAGS ?=
+
+# Nothing here may report to anybody, or start work of its own.
+export MLFLOW_DISABLE_TELEMETRY := true
+export DO_NOT_TRACK := true
+export GAMES
+
+.PHONY: help quickstart test test-unit test-oldest bench lint format docs dev clean
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+quickstart: .make/quickstart ## Train, track, register, promote and load back a model; GAMES=file.csv for your own games
+	@$(BIN)/holdfast quickstart
+
+test: .make/test $(WHEEL) .make/oldest ## All tests, on the built wheel, with the newest and the oldest MLflow
+	PYTHONPATH=$(WHEEL) HOLDFAST_TESTED_WHEEL=$(WHEEL) $(BIN)/python -m pytest $(PYTEST_FLAGS)
+	PYTHONPATH=$(WHEEL) HOLDFAST_TESTED_WHEEL=$(WHEEL) $(OLDEST)/bin/python -m pytest tests/contract $(PYTEST_FLAGS)
+
+test-unit: .make/test ## The unit tier alone, on the sources
+	$(BIN)/python -m pytest tests/unit $(PYTEST_FLAGS)
+
+test-oldest: $(WHEEL) .make/oldest ## The suites of the tracker and the registry with the oldest MLflow
+	PYTHONPATH=$(WHEEL) HOLDFAST_TESTED_WHEEL=$(WHEEL) $(OLDEST)/bin/python -m pytest tests/contract $(PYTEST_FLAGS)
+
+bench: .make/test ## Measure against plain MLflow, side by side
+	$(BIN)/python -m benchmarks
+
+lint: .make/lint ## Style, types, and the direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	PYTHONPATH=src:.dev $(BIN)/lint-imports
+
+format: .make/lint ## Put the code into the house's format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: .make/docs ## Build the documentation into site/
+	$(BIN)/mkdocs build --strict --quiet
+	@echo "open site/index.html"
+
+dev: .make/test .make/lint .make/docs ## Everything for working on Holdfast, installed from the sources
+
+clean: ## Remove what these commands made, but no runs and no models
+	rm -rf $(VENV) $(OLDEST) .make .dev build dist site
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer with venv is needed (Debian: apt install python3-venv)" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@mkdir -p .make .dev && ln -sfn ../examples .dev/holdfast_examples
+
+define install
+	@echo "Installing $(1) into $(VENV), which takes a minute or two the first time ..."
+	@$(BIN)/python -m pip install $(PIP_FLAGS) -c constraints.txt -e '.[$(1)]'
+	@touch $@
+endef
+
+.make/quickstart: $(BIN)/python pyproject.toml constraints.txt
+	$(call install,quickstart)
+
+.make/test: $(BIN)/python pyproject.toml constraints.txt
+	$(call install,test)
+
+.make/lint: $(BIN)/python pyproject.toml constraints.txt
+	$(call install,lint)
+
+.make/docs: $(BIN)/python pyproject.toml constraints.txt
+	$(call install,docs)
+
+$(WHEEL): $(SOURCES) | .make/test
+	@rm -rf $(WHEEL) dist
+	@$(BIN)/python -m pip wheel $(PIP_FLAGS) --no-deps -w dist .
+	@$(BIN)/python -m pip install $(PIP_FLAGS) --no-deps --target $(WHEEL) dist/holdfast-*.whl
+	@touch $(WHEEL)
+
+.make/oldest: $(BIN)/python pyproject.toml constraints-oldest.txt
+	@echo "Installing the oldest supported MLflow into $(OLDEST) ..."
+	@$(PYTHON) -m venv $(OLDEST)
+	@$(OLDEST)/bin/python -m pip install $(PIP_FLAGS) -c constraints-oldest.txt '.[server,testing]' hypothesis pytest-timeout pytest-xdist
+	@$(OLDEST)/bin/python -m pip uninstall $(PIP_FLAGS) --yes holdfast
+	@touch $@

@@ -1,0 +1,97 @@
+"""Shared by all tiers: a clean environment for each test, and a watch over secrets.
+
+Every secret that a test makes up holds one canary text. Whatever the tests print, log, raise
+or leave in their temporary folders is searched for it; finding it fails the run.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+# Times vary on shared machines; what a property says does not depend on them.
+settings.register_profile("holdfast", deadline=None, print_blob=True)
+settings.load_profile("holdfast")
+
+CANARY = "c4n4ry-s3cr3t"
+# Files that must hold the secret: it is what they are for.
+_MAY_HOLD_SECRETS = {".env", "pyproject.toml", "credentials", "pwfile", "pgpass"}
+_leaks: list[str] = []
+
+
+@pytest.fixture
+def canary() -> str:
+    """A made-up secret, different each time, that must show up nowhere."""
+    return f"{CANARY}-{uuid.uuid4().hex[:8]}"
+
+
+@pytest.fixture
+def unique(request: pytest.FixtureRequest) -> str:
+    """A name that no other test uses, for experiments and models on a shared server."""
+    return f"{request.node.originalname}-{uuid.uuid4().hex[:8]}"
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """Run in an empty folder, without settings of whoever runs the tests."""
+    for name in list(os.environ):
+        if name.startswith(("MLFLOW_", "AWS_", "HOLDFAST_")) and name not in _KEPT:
+            monkeypatch.delenv(name)
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    # boto3 would otherwise ask the instance's metadata service for keys, and wait for it.
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    folder = tmp_path / "work"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    yield
+    _end_open_runs()
+
+
+_KEPT = {"MLFLOW_DISABLE_TELEMETRY", "HOLDFAST_TESTED_WHEEL"}
+
+
+def _end_open_runs() -> None:
+    """Forget runs that a failed test left open, so that the next one starts clean."""
+    import sys
+
+    if "mlflow" in sys.modules:
+        from mlflow.tracking import fluent
+
+        fluent._active_run_stack.get().clear()
+    if "boto3" in sys.modules:
+        sys.modules["boto3"].DEFAULT_SESSION = None
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Search what a test printed, logged and raised."""
+    texts = [content for _, content in report.sections]
+    if any(CANARY in text for text in texts):
+        _leaks.append(f"output of {report.nodeid}")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Search the temporary folders, and fail the run where a secret was found anywhere."""
+    factory = getattr(session.config, "_tmp_path_factory", None)
+    base = getattr(factory, "_basetemp", None)
+    if base is not None:
+        _leaks.extend(str(path) for path in _files_with_canary(Path(base)))
+    if _leaks:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is not None:
+            reporter.write_line("\nA secret was found in:\n  " + "\n  ".join(_leaks), red=True)
+
+
+def _files_with_canary(base: Path) -> Iterator[Path]:
+    for path in base.rglob("*"):
+        if path.name in _MAY_HOLD_SECRETS or path.is_symlink() or not path.is_file():
+            continue
+        if path.stat().st_size < 64_000_000 and CANARY.encode() in path.read_bytes():
+            yield path
