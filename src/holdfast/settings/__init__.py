@@ -1,0 +1,14 @@
+"""Settings: one frozen object from arguments, environment, `.env`, pyproject.toml and defaults.
+
+`load_settings()` reads each source once, reports every problem together, and never writes
+to the process's environment. AWS keys are taken whole from one source (see `credentials`).
+"""
+
+from __future__ import annotations
+
+from holdfast.settings.credentials import Credentials
+from holdfast.settings.layers import Origin
+from holdfast.settings.loader import load_settings
+from holdfast.settings.model import Row, Settings
+
+__all__ = ["Credentials", "Origin", "Row", "Settings", "load_settings"]

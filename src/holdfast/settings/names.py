@@ -1,0 +1,217 @@
+"""Every setting, with all the names it is known by.
+
+A setting has families of names, the project's own first: a later family is asked only where
+no source has a name of an earlier one. Names within a family are aliases of each other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+
+@dataclass(frozen=True)
+class Field:
+    """One setting.
+
+    Attributes:
+        name: The field of `Settings`, the keyword of `load_settings` and, with hyphens, the key in pyproject.toml.
+        families: Environment and `.env` names by family; names in one family are aliases.
+        arguments: Further keywords of `load_settings` for the same setting.
+        group: The heading it stands under in the `.env` template.
+        summary: One line for people.
+        example: A value for the templates.
+        is_secret: Whether it is part of a credential: never shown, and refused in pyproject.toml.
+        is_uri: Whether it is a URI, in which a password may stand.
+    """
+
+    name: str
+    families: tuple[tuple[str, ...], ...] = ()
+    arguments: tuple[str, ...] = ()
+    group: str = "Tracking"
+    summary: str = ""
+    example: str = ""
+    is_secret: bool = False
+    is_uri: bool = False
+
+    @property
+    def key(self) -> str:
+        """The key in `[tool.holdfast]`."""
+        return self.name.replace("_", "-")
+
+    @property
+    def keywords(self) -> tuple[str, ...]:
+        """The keywords of `load_settings` that set it."""
+        return (self.name, *self.arguments)
+
+    @property
+    def variable(self) -> str:
+        """Its first name in the environment, or the key in pyproject.toml where it has none."""
+        return self.families[0][0] if self.families else self.key
+
+
+FIELDS = (
+    Field(
+        "tracking_uri",
+        (("MLFLOW_TRACKING_URI",),),
+        summary="Where runs and metrics are kept: a server (http://host:5000) or a database (sqlite:///mlflow.db).",
+        example="sqlite:///mlflow.db",
+        is_uri=True,
+    ),
+    Field(
+        "registry_uri",
+        (("MLFLOW_REGISTRY_URI",),),
+        summary="Where the model registry is, if not with the runs.",
+        example="http://localhost:5000",
+        is_uri=True,
+    ),
+    Field(
+        "backend_store_uri",
+        (("MLFLOW_BACKEND_STORE_URI",),),
+        summary="The tracking server's database.",
+        example="postgresql://mlflow@localhost:5432/mlflow",
+        is_uri=True,
+    ),
+    Field(
+        "experiment_name",
+        (("MLFLOW_EXPERIMENT_NAME",),),
+        summary="The experiment that runs belong to.",
+        example="my-experiment",
+    ),
+    Field(
+        "run_name_prefix",
+        (("MLFLOW_RUN_NAME_PREFIX",),),
+        summary="What the names of runs begin with.",
+        example="training",
+    ),
+    Field(
+        "tracking_username",
+        (("MLFLOW_TRACKING_USERNAME",),),
+        summary="User name at the tracking server (MLflow itself reads it from the environment only).",
+        example="me",
+        is_secret=True,
+    ),
+    Field(
+        "tracking_password",
+        (("MLFLOW_TRACKING_PASSWORD",),),
+        summary="Password at the tracking server (MLflow itself reads it from the environment only).",
+        example="'...'",
+        is_secret=True,
+    ),
+    Field(
+        "tracking_token",
+        (("MLFLOW_TRACKING_TOKEN",),),
+        summary="Token at the tracking server (MLflow itself reads it from the environment only).",
+        example="'...'",
+        is_secret=True,
+    ),
+    Field(
+        "artifact_root",
+        (("MLFLOW_ARTIFACT_ROOT", "MLFLOW_ARTIFACT_URI", "MLFLOW_DEFAULT_ARTIFACT_ROOT"),),
+        arguments=("artifact_uri", "default_artifact_root"),
+        group="Artifacts",
+        summary="Where files go: s3://bucket/prefix or a folder.",
+        example="s3://my-bucket/mlflow-artifacts",
+        is_uri=True,
+    ),
+    Field(
+        "artifacts_destination",
+        (("MLFLOW_ARTIFACTS_DESTINATION",),),
+        group="Artifacts",
+        summary="Where a tracking server that passes files on keeps them.",
+        example="s3://my-bucket/mlflow-artifacts",
+        is_uri=True,
+    ),
+    Field(
+        "s3_endpoint_url",
+        (("MLFLOW_S3_ENDPOINT_URL",), ("AWS_ENDPOINT_URL_S3",), ("AWS_ENDPOINT_URL",)),
+        group="Artifacts",
+        summary="An S3 server other than AWS (MinIO, Ceph, SeaweedFS).",
+        example="http://localhost:9000",
+        is_uri=True,
+    ),
+    Field(
+        "s3_ignore_tls",
+        (("MLFLOW_S3_IGNORE_TLS",),),
+        group="Artifacts",
+        summary="Do not check the S3 server's certificate.",
+        example="false",
+    ),
+    Field(
+        "s3_ca_bundle",
+        (("AWS_CA_BUNDLE",),),
+        group="Artifacts",
+        summary="Certificates to check the S3 server's with.",
+        example="/etc/ssl/certs/my-ca.pem",
+    ),
+    Field(
+        "s3_upload_extra_args",
+        (("MLFLOW_S3_UPLOAD_EXTRA_ARGS",),),
+        group="Artifacts",
+        summary="Further arguments of every upload, as a JSON object.",
+        example='\'{"ServerSideEncryption": "AES256"}\'',
+    ),
+    Field(
+        "s3_addressing_style",
+        (("MLFLOW_BOTO_CLIENT_ADDRESSING_STYLE", "HOLDFAST_S3_ADDRESSING_STYLE"),),
+        group="Artifacts",
+        summary="How the bucket stands in the URL: auto, path or virtual.",
+        example="auto",
+    ),
+    Field(
+        "access_key_id",
+        (("MLFLOW_AWS_ACCESS_KEY_ID", "MLFLOW_S3_ACCESS_KEY_ID"), ("AWS_ACCESS_KEY_ID",)),
+        arguments=("s3_access_key_id", "aws_access_key_id"),
+        group="AWS keys of this project",
+        summary="Access key (with its secret, from the same source).",
+        example="",
+        is_secret=True,
+    ),
+    Field(
+        "secret_access_key",
+        (("MLFLOW_AWS_SECRET_ACCESS_KEY", "MLFLOW_S3_SECRET_ACCESS_KEY"), ("AWS_SECRET_ACCESS_KEY",)),
+        arguments=("s3_secret_access_key", "aws_secret_access_key"),
+        group="AWS keys of this project",
+        summary="Secret key.",
+        example="",
+        is_secret=True,
+    ),
+    Field(
+        "session_token",
+        (("MLFLOW_AWS_SESSION_TOKEN", "MLFLOW_S3_SESSION_TOKEN"), ("AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN")),
+        arguments=("s3_session_token", "aws_session_token"),
+        group="AWS keys of this project",
+        summary="Session token, for keys that are lent for a time.",
+        example="",
+        is_secret=True,
+    ),
+    Field(
+        "aws_profile",
+        (("MLFLOW_AWS_PROFILE",),),
+        group="AWS keys of this project",
+        summary="A profile of ~/.aws/config, instead of keys.",
+        example="my-profile",
+    ),
+    Field(
+        "region",
+        (("MLFLOW_AWS_DEFAULT_REGION", "MLFLOW_AWS_REGION"), ("AWS_DEFAULT_REGION", "AWS_REGION")),
+        arguments=("aws_region", "aws_default_region"),
+        group="AWS keys of this project",
+        summary="AWS region.",
+        example="us-east-1",
+    ),
+    Field("promotion", group="Promotion", summary="What a model version must show before it may be promoted."),
+)
+
+BY_NAME = {field.name: field for field in FIELDS}
+# A profile chosen in `.env`: boto3 itself sees AWS_PROFILE in the environment only.
+PROFILE_VARIABLE = "AWS_PROFILE"
+VARIABLES = {name: field for field in FIELDS for family in field.families for name in family}
+KEYWORDS = {name: field for field in FIELDS for name in field.keywords}
+KEYS = {field.key: field for field in FIELDS}
+
+
+def closest(name: str, known: list[str]) -> str:
+    """Return the known name that looks most like `name`, or an empty text."""
+    found = get_close_matches(name.lower(), [item.lower() for item in known], n=1, cutoff=0.6)
+    return next((item for item in known if found and item.lower() == found[0]), "")

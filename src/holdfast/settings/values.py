@@ -1,0 +1,154 @@
+"""From what a source holds to what a setting is: each value checked, with its name in the error."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+from urllib.parse import urlsplit
+
+from pydantic import TypeAdapter, ValidationError
+
+from holdfast.core import uris
+from holdfast.errors import InvalidInputError
+
+_BOOLEAN = TypeAdapter(bool)
+_REGION = re.compile(r"(?![0-9]+$)(?!-)[A-Za-z0-9-]{1,63}(?<!-)")
+_STYLES = ("auto", "path", "virtual")
+
+
+@dataclass(frozen=True)
+class Where:
+    """The name a value was given under, and the folder that relative paths are taken from."""
+
+    name: str
+    root: Path
+
+
+def text(value: object, where: Where) -> str:
+    """Return one line of text without blanks around it.
+
+    Raises:
+        InvalidInputError: It is no text, or holds control characters.
+    """
+    if isinstance(value, Path):
+        value = str(value)
+    if not isinstance(value, str):
+        raise InvalidInputError(f"{where.name} is no text ({type(value).__name__}).", "write it in quotes")
+    if not value.strip().isprintable():
+        raise InvalidInputError(f"{where.name} holds control characters.", "write it as one line")
+    return value.strip()
+
+
+def tracking_uri(value: object, where: Where) -> str:
+    """Return a tracking or registry URI in its normal form, a relative SQLite path made absolute."""
+    return uris.resolve_sqlite_uri(uris.normalize_tracking_uri(text(value, where), where.name), where.root)
+
+
+def database_uri(value: object, where: Where) -> str:
+    """Return a database URI in its normal form.
+
+    Raises:
+        InvalidInputError: It is another kind of URI.
+    """
+    uri = tracking_uri(value, where)
+    if not uris.is_database(uri):
+        raise InvalidInputError(
+            f"{where.name}={uris.mask_uri(uri)} is no database.",
+            f"set {where.name}=sqlite:///mlflow.db or postgresql://user@host:5432/database",
+        )
+    return uri
+
+
+def artifact_root(value: object, where: Where) -> str:
+    """Return an artifact root in its normal form, a relative folder made absolute."""
+    return uris.normalize_artifact_root(text(value, where), where.name, where.root)
+
+
+def endpoint_url(value: object, where: Where) -> str:
+    """Return the S3 server's URL without a trailing slash.
+
+    Raises:
+        InvalidInputError: It is no http(s) URL, or holds keys.
+    """
+    url = text(value, where)
+    right = f"write {where.name}=http://host:9000 or https://host"
+    if uris.scheme_of(url) not in ("http", "https"):
+        raise InvalidInputError(f"{where.name}={uris.mask_uri(url)} is no http(s) URL.", right)
+    normal = uris.normalize_tracking_uri(url, where.name)
+    parts = urlsplit(normal)
+    if parts.username is not None or parts.query:
+        raise InvalidInputError(f"{where.name}={uris.mask_uri(url)} holds more than host, port and path.", right)
+    return normal
+
+
+def boolean(value: object, where: Where) -> bool:
+    """Return true/false from true, false, 1, 0, yes, no, on or off."""
+    try:
+        return _BOOLEAN.validate_python(value.strip() if isinstance(value, str) else value)
+    except ValidationError:
+        raise InvalidInputError(f"{where.name} is neither true nor false.", "write true or false") from None
+
+
+def json_object(value: object, where: Where) -> Mapping[str, Any]:
+    """Return a read-only mapping from a JSON object or a mapping; the values are not shown in errors."""
+    try:
+        content = json.loads(value) if isinstance(value, str) else value
+    except ValueError:
+        content = None
+    if not isinstance(content, Mapping) or not all(isinstance(key, str) for key in content):
+        raise InvalidInputError(
+            f"{where.name} is no JSON object.", f"""write {where.name}='{{"ServerSideEncryption": "AES256"}}'"""
+        )
+    return MappingProxyType(dict(content))
+
+
+def table(value: object, where: Where) -> Mapping[str, Any]:
+    """Return a read-only mapping from a table."""
+    if not isinstance(value, Mapping):
+        raise InvalidInputError(f"{where.name} is no table.", "write it as [tool.holdfast.promotion]")
+    return MappingProxyType(dict(value))
+
+
+def addressing_style(value: object, where: Where) -> str:
+    """Return `auto`, `path` or `virtual`."""
+    style = text(value, where).lower()
+    if style not in _STYLES:
+        raise InvalidInputError(f"{where.name}={style} is no addressing style.", f"write one of {', '.join(_STYLES)}")
+    return style
+
+
+def region(value: object, where: Where) -> str:
+    """Return an AWS region's name."""
+    name = text(value, where)
+    if not _REGION.fullmatch(name):
+        raise InvalidInputError(f"{where.name}={name} is no region.", f"write one such as {where.name}=us-east-1")
+    return name
+
+
+def local_path(value: object, where: Where) -> str:
+    """Return an absolute path from one that may be relative to the project's root."""
+    return str((where.root / Path(text(value, where)).expanduser()).resolve())
+
+
+PARSERS: Mapping[str, Callable[[object, Where], object]] = {
+    "tracking_uri": tracking_uri,
+    "registry_uri": tracking_uri,
+    "backend_store_uri": database_uri,
+    "artifact_root": artifact_root,
+    "artifacts_destination": artifact_root,
+    "experiment_name": text,
+    "run_name_prefix": text,
+    "s3_endpoint_url": endpoint_url,
+    "s3_ignore_tls": boolean,
+    "s3_ca_bundle": local_path,
+    "s3_upload_extra_args": json_object,
+    "s3_addressing_style": addressing_style,
+    "aws_profile": text,
+    "region": region,
+    "promotion": table,
+}
