@@ -1,0 +1,202 @@
+"""The model registry: models, versions, stages and aliases, one MLflow call a method."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from holdfast.backend.client import Connection, stages_are_deprecated
+from holdfast.backend.entities import ModelVersion, RegisteredModel
+from holdfast.core.stages import Stage, parse_stage
+from holdfast.errors import AlreadyExistsError, BackendError, InvalidInputError, NotFoundError
+
+_PAGE = 1000
+
+
+class RegistryStore:
+    """Registered models behind one registry URI.
+
+    Args:
+        connection: Where, and what to hide in errors.
+
+    Every method raises a `BackendError` or an `InvalidInputError`, never an exception of
+    MLflow, SQLAlchemy or requests.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    @property
+    def _client(self) -> Any:
+        return self._connection.client
+
+    def ensure_model(self, name: str) -> None:
+        """Create the registered model unless it exists; safe when several do so at once."""
+        try:
+            with self._connection.registry(f"create registered model {name!r}"):
+                self._client.create_registered_model(name)
+        except AlreadyExistsError:
+            return
+
+    def describe_model(self, name: str, description: str) -> None:
+        """Set what the registered model is for."""
+        with self._connection.registry(f"describe registered model {name!r}"):
+            self._client.update_registered_model(name, description)
+
+    def find_model(self, name: str) -> RegisteredModel | None:
+        """Return the registered model, or None where there is none."""
+        try:
+            with self._connection.registry(f"look up registered model {name!r}"):
+                return _model(self._client.get_registered_model(name))
+        except NotFoundError:
+            return None
+
+    def models(self) -> list[RegisteredModel]:
+        """Return all registered models, by name."""
+        with self._connection.registry("list registered models"):
+            return sorted((_model(item) for item in self._search("search_registered_models")), key=lambda m: m.name)
+
+    def create_version(
+        self,
+        name: str,
+        source: str,
+        run_id: str | None = None,
+        model_id: str | None = None,
+        description: str = "",
+        tags: Mapping[str, str] | None = None,
+        await_s: int = 300,
+    ) -> ModelVersion:
+        """Register a version from where its artifacts lie.
+
+        Args:
+            name: The registered model, which must exist.
+            source: `models:/m-…` or the artifacts' own URI.
+            run_id: The run it was made by.
+            model_id: The LoggedModel it is, where MLflow made one.
+            description: What it is.
+            tags: Its tags.
+            await_s: How long to wait until it is ready, in seconds.
+
+        Raises:
+            BackendError: It did not get ready in time.
+        """
+        with self._connection.registry(f"register a version of {name!r} from {source}"):
+            made = self._client.create_model_version(
+                name,
+                source,
+                run_id,
+                tags=dict(tags or {}),
+                description=description or None,
+                await_creation_for=await_s,
+                model_id=model_id,
+            )
+            return _version(made)
+
+    def get_version(self, name: str, version: int) -> ModelVersion:
+        """Return the version, its aliases included.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+        with self._connection.registry(f"read {name} version {version}"):
+            return _version(self._client.get_model_version(name, str(version)))
+
+    def find_by_alias(self, name: str, alias: str) -> ModelVersion | None:
+        """Return the version an alias points at, or None where nothing has that alias."""
+        try:
+            with self._connection.registry(f"look up {name}@{alias}"):
+                return _version(self._client.get_model_version_by_alias(name, alias))
+        except (NotFoundError, InvalidInputError):
+            # MLflow reports an alias that is not set as an invalid parameter.
+            return None
+
+    def versions(self, name: str) -> list[ModelVersion]:
+        """Return all versions of a model, the newest first, with their aliases; empty where there is no such model."""
+        model = self.find_model(name)
+        if model is None:
+            return []
+        quoted = name.replace("'", "''")
+        with self._connection.registry(f"list the versions of {name!r}"):
+            found = [_version(item) for item in self._search("search_model_versions", f"name='{quoted}'")]
+        # A search leaves the aliases out on most backends; the model has them all.
+        pointing: dict[int, list[str]] = {}
+        for alias, version in model.aliases.items():
+            pointing.setdefault(version, []).append(alias)
+        whole = [_with_aliases(item, pointing.get(item.version, [])) for item in found if item.name == name]
+        return sorted(whole, key=lambda item: item.version, reverse=True)
+
+    def set_stage(self, name: str, version: int, stage: Stage, archive_existing: bool) -> bool:
+        """Move MLflow's own stage; in one transaction with archiving the versions that were there.
+
+        Returns:
+            False where this backend has no stages any more; nothing is changed then.
+        """
+        try:
+            with self._connection.registry(f"move {name} version {version} to {stage.value}"), stages_are_deprecated():
+                self._client.transition_model_version_stage(
+                    name, str(version), stage.value, archive_existing_versions=archive_existing and stage.holds_one
+                )
+        except BackendError as error:
+            if _has_no_stages(error):
+                return False
+            raise
+        return True
+
+    def set_alias(self, name: str, alias: str, version: int) -> None:
+        """Point the alias at the version; where it pointed before no longer has it."""
+        with self._connection.registry(f"point {name}@{alias} at version {version}"):
+            self._client.set_registered_model_alias(name, alias, str(version))
+
+    def delete_alias(self, name: str, alias: str) -> None:
+        """Remove the alias; nothing happens where it is not set."""
+        with self._connection.registry(f"remove alias {name}@{alias}"):
+            self._client.delete_registered_model_alias(name, alias)
+
+    def set_version_tags(self, name: str, version: int, tags: Mapping[str, str]) -> None:
+        """Set tags of a version, one request each, as MLflow has it."""
+        with self._connection.registry(f"tag {name} version {version}"):
+            for key, value in tags.items():
+                self._client.set_model_version_tag(name, str(version), key, value)
+
+    def _search(self, method: str, filter_string: str = "") -> Iterator[Any]:
+        token: str | None = None
+        while True:
+            page = getattr(self._client, method)(filter_string, max_results=_PAGE, page_token=token)
+            yield from page
+            token = page.token
+            if not token:
+                return
+
+
+def _has_no_stages(error: BackendError) -> bool:
+    text = error.message.lower()
+    return "not supported" in text or "unsupported" in text or "stages are" in text or "not implemented" in text
+
+
+def _model(item: Any) -> RegisteredModel:
+    aliases = {alias: int(version) for alias, version in dict(item.aliases or {}).items()}
+    return RegisteredModel(
+        item.name, item.description or "", aliases, dict(item.tags or {}), item.last_updated_timestamp or 0
+    )
+
+
+def _version(item: Any) -> ModelVersion:
+    with stages_are_deprecated():
+        stage = item.current_stage
+    return ModelVersion(
+        name=item.name,
+        version=int(item.version),
+        stage=parse_stage(stage) if stage else None,
+        status=item.status or "READY",
+        source=item.source or "",
+        run_id=item.run_id or "",
+        description=item.description or "",
+        created_ms=item.creation_timestamp or 0,
+        aliases=tuple(item.aliases or ()),
+        tags=dict(item.tags or {}),
+    )
+
+
+def _with_aliases(item: ModelVersion, aliases: list[str]) -> ModelVersion:
+    return replace(item, aliases=tuple(sorted(aliases)))

@@ -1,0 +1,82 @@
+"""A project: its settings, and the stores they lead to, opened when first used."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+from holdfast.artifacts import ArtifactStore
+from holdfast.backend.client import Connection
+from holdfast.backend.entities import Experiment
+from holdfast.backend.registry import RegistryStore
+from holdfast.backend.tracking import TrackingStore
+from holdfast.core.names import check_experiment_name
+from holdfast.core.redaction import Redactor
+from holdfast.core.uris import join_uri, slug
+from holdfast.settings import Settings, load_settings
+
+
+class Project:
+    """What one project's calls go through; several may live side by side in one process.
+
+    Args:
+        settings: Its settings.
+
+    Making one does nothing: no connection, no import of MLflow.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.redact = Redactor(settings.secrets())
+
+    def __repr__(self) -> str:
+        return f"Project({self.settings!r})"
+
+    @cached_property
+    def connection(self) -> Connection:
+        """MLflow's client for the project's stores."""
+        return Connection(self.settings.tracking_uri, self.settings.registry_uri, self.redact)
+
+    @cached_property
+    def runs(self) -> TrackingStore:
+        """Experiments and runs."""
+        return TrackingStore(self.connection)
+
+    @cached_property
+    def models(self) -> RegistryStore:
+        """Registered models."""
+        return RegistryStore(self.connection)
+
+    @cached_property
+    def artifacts(self) -> ArtifactStore:
+        """Files."""
+        return ArtifactStore(self.settings, self.settings.tracking_uri, self.redact)
+
+    def artifact_location(self, experiment: str) -> str | None:
+        """Return where a new experiment of this name shall keep its files; None leaves it to the server.
+
+        Each experiment has a folder of its own below the artifact root, so that what it
+        stores can be counted, moved and paid for by itself.
+        """
+        root = self.settings.artifact_root
+        return None if root is None else join_uri(root, slug(experiment))
+
+    def experiment(self, name: str | None = None) -> Experiment:
+        """Return the experiment of this name (the configured one if not given), created where it is missing.
+
+        Raises:
+            InvalidInputError: The name is none.
+            BackendError: It is deleted, or the store cannot be reached.
+        """
+        wanted = check_experiment_name(name if name is not None else self.settings.experiment_name)
+        return self.runs.get_or_create_experiment(wanted, self.artifact_location(wanted))
+
+
+def open_project(settings: Settings | None = None, **arguments: Any) -> Project:
+    """Return the project of these settings, or of those found from the working directory.
+
+    Args:
+        settings: Settings that were loaded before.
+        arguments: Settings by name that win over every source; only without `settings`.
+    """
+    return Project(settings if settings is not None else load_settings(**arguments))
