@@ -1,0 +1,7 @@
+"""Tracking: the tracker, its runs and their ends, and the project's MLflow configuration."""
+
+from holdfast.tracking.best import BestRun
+from holdfast.tracking.config import MLflowConfig, get_mlflow_config, setup_mlflow
+from holdfast.tracking.tracker import MLflowTracker, initialize_mlflow
+
+__all__ = ["BestRun", "MLflowConfig", "MLflowTracker", "get_mlflow_config", "initialize_mlflow", "setup_mlflow"]

@@ -1,0 +1,106 @@
+"""The best run by a metric, for every metric name, and which runs never logged it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from holdfast.backend.entities import Run
+from holdfast.core.names import check_keys
+from holdfast.errors import InvalidInputError
+from holdfast.project import Project
+
+Mode = Literal["min", "max"]
+_LOOKED_AT = 2000
+
+
+@dataclass(frozen=True)
+class BestRun:
+    """The answer to "which run is best".
+
+    Attributes:
+        run: The best run, or None where no run has a number for the metric.
+        value: Its value.
+        lacking: Ids of the runs that have no number for it (never logged, or NaN), the latest first.
+        lacking_is_complete: False where only the latest 2,000 runs were looked through for them.
+    """
+
+    run: Run | None
+    value: float | None
+    lacking: tuple[str, ...]
+    lacking_is_complete: bool
+
+    def as_dict(self) -> dict[str, Any] | None:
+        """Return `run_id`, `run_name`, `metric_value`, `params`, `metrics`, `lacking`; None without a best run."""
+        if self.run is None:
+            return None
+        return {
+            "run_id": self.run.run_id,
+            "run_name": self.run.name,
+            "metric_value": self.value,
+            "params": self.run.params,
+            "metrics": self.run.metrics,
+            "lacking": list(self.lacking),
+        }
+
+
+def find_best(
+    project: Project, experiment_ids: list[str], metric: str, mode: Mode = "min", filter_string: str = ""
+) -> BestRun:
+    """Find the run with the least or greatest last value of a metric; NaN is never best.
+
+    Args:
+        project: Where to look.
+        experiment_ids: In which experiments.
+        metric: Its name, any that MLflow accepts: `val/loss`, `top-5 accuracy`.
+        mode: `min` or `max`.
+        filter_string: A filter in MLflow's language, such as `attributes.status = 'FINISHED'`.
+
+    Raises:
+        InvalidInputError: The name, the mode or the filter is not valid.
+    """
+    check_keys([metric], "metric")
+    direction = {"min": "ASC", "max": "DESC"}[check_mode(mode)]
+    # Back-ticks make any name one identifier; the store sorts NaN and missing behind every number.
+    first = project.runs.search_runs(experiment_ids, filter_string, [f"metrics.`{metric}` {direction}"], limit=1)
+    seen = project.runs.search_runs(experiment_ids, filter_string, limit=_LOOKED_AT)
+    lacking = tuple(run.run_id for run in seen if not _has(run, metric))
+    if not first or not _has(first[0], metric):
+        return BestRun(None, None, lacking, len(seen) < _LOOKED_AT)
+    return BestRun(first[0], first[0].metrics[metric], lacking, len(seen) < _LOOKED_AT)
+
+
+def check_mode(mode: str | Callable[..., Any]) -> Mode:
+    """Return `min` or `max` for the word or for Python's function of that name.
+
+    Raises:
+        InvalidInputError: It is neither.
+    """
+    if mode == "min" or mode is min:
+        return "min"
+    if mode == "max" or mode is max:
+        return "max"
+    if callable(mode):
+        return _mode_of(mode)
+    raise InvalidInputError(f"{mode!r} is no mode.", 'use mode="min" or mode="max"')
+
+
+def _mode_of(choose: Callable[[Iterable[float]], Any]) -> Mode:
+    """Find out which of two numbers a function like `lambda values: min(values)` picks."""
+    samples = ([3.0, 5.0], [7.0, 2.0])
+    try:
+        answers = [choose(sample) for sample in samples]
+    except Exception:  # whatever a stranger's function raises, it is neither min nor max
+        answers = []
+    if answers == [min(sample) for sample in samples]:
+        return "min"
+    if answers == [max(sample) for sample in samples]:
+        return "max"
+    raise InvalidInputError(f"{choose!r} picks neither the least nor the greatest.", 'use mode="min" or mode="max"')
+
+
+def _has(run: Run, metric: str) -> bool:
+    value = run.metrics.get(metric)
+    return value is not None and not math.isnan(value)

@@ -1,0 +1,135 @@
+"""How a run ends when nobody ends it: by an exception, Ctrl-C, SIGTERM, or the end of the process.
+
+MLflow ends such runs as FINISHED. Here an uncaught exception makes them FAILED, and Ctrl-C
+and SIGTERM make them KILLED. The hooks are in place only while a run is open, and call
+whatever was there before them.
+
+SIGTERM is turned into an exception in the main thread, as Python does with Ctrl-C: the
+stack unwinds, so that `finally` blocks run and no half-done request is interrupted by
+another one from inside a signal handler.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from types import FrameType, TracebackType
+from typing import Any
+
+_SIGTERM_EXIT_CODE = 128 + signal.SIGTERM
+
+
+class Terminated(SystemExit):
+    """The process got SIGTERM; it exits with 143 unless someone catches this."""
+
+    def __init__(self) -> None:
+        super().__init__(_SIGTERM_EXIT_CODE)
+
+
+def status_for(error: type[BaseException] | None, value: BaseException | None = None) -> str:
+    """Return the status of a run that ends with this exception, or with none.
+
+    FINISHED for none and for `sys.exit()` without an error code, KILLED for Ctrl-C and SIGTERM,
+    FAILED for the rest.
+    """
+    if error is None:
+        return "FINISHED"
+    if issubclass(error, KeyboardInterrupt | Terminated):
+        return "KILLED"
+    if issubclass(error, SystemExit) and getattr(value, "code", None) in (None, 0):
+        return "FINISHED"
+    return "FAILED"
+
+
+class RunGuard:
+    """Ends the open runs of this process, whatever way it ends.
+
+    One is shared by all trackers. `add` and `remove` may be called from any thread; the
+    handler for SIGTERM can be set from the main thread only, and is left out elsewhere.
+    """
+
+    def __init__(self) -> None:
+        self._open: dict[object, Callable[[str], None]] = {}
+        self._lock = threading.RLock()
+        self._owner = os.getpid()
+        self._status = "FINISHED"
+        self._previous_excepthook: Callable[..., Any] | None = None
+        self._previous_sigterm: Any = None
+        atexit.register(self.end_all)
+
+    def add(self, key: object, end: Callable[[str], None]) -> None:
+        """Watch over a run: `end(status)` is called at the end of the process unless it is removed before."""
+        with self._lock:
+            if self._owner != os.getpid():  # a forked child: its parent's runs are not its own
+                self._open.clear()
+                self._owner = os.getpid()
+            self._status = "FINISHED"
+            self._open[key] = end
+            self._install()
+
+    def remove(self, key: object) -> None:
+        """Stop watching over a run that was ended."""
+        with self._lock:
+            self._open.pop(key, None)
+            if not self._open:
+                self._uninstall()
+
+    def end_all(self) -> None:
+        """End every open run with the status that fits what was seen; called at the end of the process."""
+        if self._owner != os.getpid():
+            return
+        for end in reversed(list(self._open.values())):
+            # Nothing can be raised at this point, and one run must not keep the next from ending.
+            with contextlib.suppress(Exception):
+                end(self._status)
+        self._open.clear()
+
+    # -- hooks ------------------------------------------------------------------------
+
+    def _install(self) -> None:
+        if self._previous_excepthook is None:
+            self._previous_excepthook, sys.excepthook = sys.excepthook, self._on_exception
+        if self._previous_sigterm is None and threading.current_thread() is threading.main_thread():
+            before = signal.getsignal(signal.SIGTERM)
+            if before is not None and before is not signal.SIG_IGN:
+                self._previous_sigterm = before
+                signal.signal(signal.SIGTERM, self._on_sigterm)
+
+    def _uninstall(self) -> None:
+        if sys.excepthook == self._on_exception and self._previous_excepthook is not None:
+            sys.excepthook, self._previous_excepthook = self._previous_excepthook, None
+        in_main = threading.current_thread() is threading.main_thread()
+        if in_main and self._previous_sigterm is not None and signal.getsignal(signal.SIGTERM) == self._on_sigterm:
+            signal.signal(signal.SIGTERM, self._previous_sigterm)
+            self._previous_sigterm = None
+
+    def _on_exception(self, error: type[BaseException], value: BaseException, trace: TracebackType | None) -> None:
+        self._status = status_for(error, value)
+        (self._previous_excepthook or sys.__excepthook__)(error, value, trace)
+
+    def _on_sigterm(self, number: int, frame: FrameType | None) -> None:
+        if self._owner != os.getpid() or self._previous_sigterm is None:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGTERM)
+            return
+        self._status = "KILLED"
+        if callable(self._previous_sigterm):
+            self._previous_sigterm(number, frame)
+            return
+        raise Terminated
+
+
+_guard: RunGuard | None = None
+
+
+def run_guard() -> RunGuard:
+    """Return the guard of this process, made at the first call."""
+    global _guard  # noqa: PLW0603 - one a process, like the hooks it sets
+    if _guard is None:
+        _guard = RunGuard()
+    return _guard

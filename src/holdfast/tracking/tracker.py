@@ -1,0 +1,455 @@
+"""`MLflowTracker`: one object that a training script logs through."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from holdfast.backend import fluent
+from holdfast.backend.tracking import now_ms
+from holdfast.core.names import check_end_status, check_version
+from holdfast.errors import HoldfastError, InvalidInputError, RunStateError
+from holdfast.logs import get_logger
+from holdfast.project import Project, open_project
+from holdfast.registry import ModelRegistry
+from holdfast.settings import Settings, load_settings
+from holdfast.tracking.best import check_mode, find_best
+from holdfast.tracking.lifecycle import run_guard, status_for
+from holdfast.tracking.values import to_params, to_points, to_tags
+
+_log = get_logger(__name__)
+_PARENT_TAG = "mlflow.parentRunId"
+_DESCRIPTION_TAG = "mlflow.note.content"
+
+
+@dataclass(frozen=True)
+class _OpenRun:
+    run_id: str
+    artifact_uri: str
+
+
+class MLflowTracker:
+    """Logs runs, their files and their models to one project's MLflow.
+
+    Every argument may be left out; it then comes from the settings (process environment, `.env`,
+    `[tool.holdfast]`). The process environment and boto3's default session are never changed.
+
+    Making a tracker opens the tracking store and finds or creates the experiment. While a run of
+    the tracker is open it is MLflow's active run too, so that autologging and `mlflow.*` calls
+    go to the same run.
+
+    As a context manager it ends the open run: FINISHED when the block is left normally, FAILED by an
+    exception, KILLED by Ctrl-C and SIGTERM. Inside the block the first call that logs starts a run
+    if there is none. Without a block the same statuses are set when the process ends.
+
+    Args:
+        tracking_uri: `http(s)://host:port`, `sqlite:///file.db`, `postgresql://user@host/db`.
+        artifact_uri: Where a *new* experiment keeps its files: `s3://bucket/prefix` or a folder.
+        backend_store_uri: The database of the server that `holdfast up` starts.
+        registry_uri: The model registry, where it is not the tracking store.
+        s3_endpoint_url: The S3 server, where it is not AWS.
+        s3_access_key_id: The project's key; with its secret or not at all.
+        s3_secret_access_key: The project's secret.
+        experiment_name: The experiment; created where it is missing.
+        settings: Loaded settings instead of all of these.
+
+    Raises:
+        SettingsError: A setting is not valid.
+        BackendUnavailableError: The tracking store cannot be reached.
+    """
+
+    def __init__(
+        self,
+        tracking_uri: str | None = None,
+        artifact_uri: str | None = None,
+        backend_store_uri: str | None = None,
+        registry_uri: str | None = None,
+        s3_endpoint_url: str | None = None,
+        s3_access_key_id: str | None = None,
+        s3_secret_access_key: str | None = None,
+        experiment_name: str | None = None,
+        *,
+        settings: Settings | None = None,
+    ) -> None:
+        given = {
+            "tracking_uri": tracking_uri,
+            "artifact_uri": artifact_uri,
+            "backend_store_uri": backend_store_uri,
+            "registry_uri": registry_uri,
+            "s3_endpoint_url": s3_endpoint_url,
+            "s3_access_key_id": s3_access_key_id,
+            "s3_secret_access_key": s3_secret_access_key,
+            "experiment_name": experiment_name,
+        }
+        named = [name for name, value in given.items() if value is not None]
+        if settings is not None and named:
+            raise InvalidInputError(
+                f"Both settings and {', '.join(named)} are given.",
+                "give them to load_settings(…), or leave settings out",
+            )
+        self._project: Project = open_project(settings, **({} if settings is not None else given))
+        self._runs: list[_OpenRun] = []
+        self._in_block = False
+        self._configure_mlflow()
+        self.experiment_name = self._project.settings.experiment_name
+        self.experiment_id = self._get_or_create_experiment(self.experiment_name)
+
+    def __repr__(self) -> str:
+        return f"MLflowTracker(experiment={self.experiment_name!r}, project={self._project!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise TypeError("A tracker cannot be pickled: it holds open runs. Make one in each process.")
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force."""
+        return self._project.settings
+
+    @property
+    def run_id(self) -> str | None:
+        """The id of the open run (the innermost), or None."""
+        return self._runs[-1].run_id if self._runs else None
+
+    def _configure_mlflow(self) -> None:
+        settings = self._project.settings
+        for notice in settings.notices:
+            _log.warning(notice)
+        fluent.point_at(settings.tracking_uri, settings.registry_uri or settings.tracking_uri)
+
+    def _get_or_create_experiment(self, name: str) -> str:
+        return self._project.experiment(name).experiment_id
+
+    # -- runs -------------------------------------------------------------------------
+
+    def start_run(
+        self,
+        run_name: str | None = None,
+        tags: Mapping[str, Any] | None = None,
+        *,
+        run_id: str | None = None,
+        nested: bool = False,
+        description: str | None = None,
+    ) -> str:
+        """Start a run, or go on with one.
+
+        Args:
+            run_name: Its name; if not given, `<MLFLOW_RUN_NAME_PREFIX>-YYYYmmdd-HHMMSS` (local time), or one
+                that MLflow makes up where there is no prefix.
+            tags: Its tags; secrets in them are masked.
+            run_id: Go on with this run instead, whatever its status was.
+            nested: Begin it inside the open run, as its child.
+            description: Shown at the head of the run's page.
+
+        Returns:
+            The run's id.
+
+        Raises:
+            RunStateError: A run is open already, in this tracker or by `mlflow.start_run()`.
+            NotFoundError: There is no run `run_id`.
+        """
+        parent = fluent.active_run_id() or self.run_id
+        if parent is not None and not nested:
+            raise RunStateError(f"Run {parent} is still open.", "end it with end_run(), or pass nested=True")
+        labels = self._redacted(to_tags(tags))
+        if description:
+            labels[_DESCRIPTION_TAG] = self._project.redact(description)
+        if nested and parent is not None:
+            labels[_PARENT_TAG] = parent
+        if run_id is None:
+            run = self._project.runs.create_run(self.experiment_id, run_name or self._default_name(), labels)
+        else:
+            run = self._project.runs.reopen_run(run_id)
+            self._project.runs.log(run_id, tags=labels)
+        self._enter(_OpenRun(run.run_id, run.artifact_uri))
+        return run.run_id
+
+    def _default_name(self) -> str | None:
+        prefix = self._project.settings.run_name_prefix
+        return f"{prefix}-{time.strftime('%Y%m%d-%H%M%S')}" if prefix else None
+
+    def _enter(self, run: _OpenRun) -> None:
+        fluent.enter_run(run.run_id, self._project.settings.tracking_uri)
+        self._runs.append(run)
+        run_guard().add(run.run_id, lambda status: self._end(run, status))
+
+    def end_run(self, status: str = "FINISHED") -> None:
+        """End the open run; nothing happens where none is open.
+
+        Args:
+            status: FINISHED, FAILED or KILLED.
+
+        Raises:
+            InvalidInputError: Another status.
+            BackendError: The store did not take it; the run is still open then.
+        """
+        wanted = check_end_status(status)
+        if self._runs:
+            self._end(self._runs[-1], wanted)
+
+    def _end(self, run: _OpenRun, status: str) -> None:
+        self._project.runs.end_run(run.run_id, status)
+        # Runs that `mlflow.start_run(nested=True)` began inside this one end with it.
+        for inner in fluent.leave_run(run.run_id):
+            self._project.runs.end_run(inner, status)
+        self._runs = [other for other in self._runs if other != run]
+        run_guard().remove(run.run_id)
+
+    def __enter__(self) -> MLflowTracker:
+        self._in_block = True
+        return self
+
+    def __exit__(
+        self, error: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._in_block = False
+        self._end_down_to(0, status_for(error, value), raising=error is None)
+
+    @contextmanager
+    def run(
+        self,
+        run_name: str | None = None,
+        tags: Mapping[str, Any] | None = None,
+        *,
+        run_id: str | None = None,
+        nested: bool = False,
+        description: str | None = None,
+    ) -> Iterator[str]:
+        """Start a run for a `with` block and end it with the block; gives the run's id.
+
+        Takes what `start_run` takes; ends the run as the tracker's own block does.
+        """
+        depth = len(self._runs)
+        started = self.start_run(run_name, tags, run_id=run_id, nested=nested, description=description)
+        try:
+            yield started
+        except BaseException as error:
+            self._end_down_to(depth, status_for(type(error), error), raising=False)
+            raise
+        self._end_down_to(depth, "FINISHED", raising=True)
+
+    def _end_down_to(self, depth: int, status: str, raising: bool) -> None:
+        while len(self._runs) > depth:
+            try:
+                self._end(self._runs[-1], status)
+            except HoldfastError as error:
+                if raising:
+                    raise
+                # The exception that ended the block matters more than this one.
+                _log.error("the run could not be ended", run=self.run_id, status=status, reason=error.message)
+                return
+
+    def _open_run(self) -> _OpenRun:
+        if not self._runs and self._in_block:
+            self.start_run()
+        if not self._runs:
+            raise RunStateError("No run is open.", "call start_run() first, or log inside `with tracker:`")
+        return self._runs[-1]
+
+    # -- logging ----------------------------------------------------------------------
+
+    def log_params(self, params: Mapping[str, Any]) -> None:
+        """Log params; lists and dicts are stored as JSON, secrets are masked.
+
+        When it returns, they are stored. A param keeps its first value.
+
+        Raises:
+            InvalidInputError: A name or value that MLflow refuses, or a param that has another value already.
+            RunStateError: No run is open.
+        """
+        texts = self._redacted(to_params(params))
+        self._project.runs.log(self._open_run().run_id, params=texts)
+
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        """Log metrics, all of one step and the present time.
+
+        When it returns, they are stored.
+
+        Args:
+            metrics: Name → number. NaN and infinities are logged as such.
+            step: The step or epoch; 0 if not given.
+
+        Raises:
+            InvalidInputError: A name that MLflow refuses, or a value that is no number; nothing is logged then.
+            RunStateError: No run is open.
+        """
+        points = to_points(metrics, step, now_ms())
+        self._project.runs.log(self._open_run().run_id, points)
+
+    def log_series(self, metrics: Mapping[str, Sequence[Any]], first_step: int = 0) -> None:
+        """Log whole curves at once, such as a booster's loss a round, in as few requests as MLflow allows.
+
+        Args:
+            metrics: Name → values, one a step.
+            first_step: The step of the first value.
+
+        Raises:
+            InvalidInputError: As for `log_metrics`; nothing is logged then.
+            RunStateError: No run is open.
+        """
+        now = now_ms()
+        longest = max((len(values) for values in metrics.values()), default=0)
+        rows = [{name: values[i] for name, values in metrics.items() if i < len(values)} for i in range(longest)]
+        points = [point for i, row in enumerate(rows) for point in to_points(row, first_step + i, now)]
+        self._project.runs.log(self._open_run().run_id, points)
+
+    def set_tags(self, tags: Mapping[str, Any]) -> None:
+        """Set tags of the open run; secrets are masked."""
+        texts = self._redacted(to_tags(tags))
+        self._project.runs.log(self._open_run().run_id, tags=texts)
+
+    def _redacted(self, texts: Mapping[str, str]) -> dict[str, str]:
+        shown = self._project.redact.mapping(texts)
+        masked = sorted(name for name, text in texts.items() if shown[name] != text)
+        if masked:
+            _log.warning("secrets were masked", names=", ".join(masked))
+        return shown
+
+    def log_artifact(self, local_path: str | os.PathLike[str], artifact_path: str = "artifacts") -> None:
+        """Store a file with the open run, with the project's own credentials.
+
+        Args:
+            local_path: The file.
+            artifact_path: The folder among the run's artifacts; an empty text for the top.
+
+        Raises:
+            InvalidInputError: There is no such file.
+            ArtifactError: The artifact store refused it.
+        """
+        self._project.artifacts.upload_file(Path(local_path), self._open_run().artifact_uri, artifact_path)
+
+    def log_artifacts_dir(self, local_dir: str | os.PathLike[str], artifact_path: str = "artifacts") -> None:
+        """Store all files of a folder with the open run.
+
+        Args:
+            local_dir: The folder.
+            artifact_path: The folder among the run's artifacts; an empty text for the top.
+
+        Raises:
+            InvalidInputError: There is no such folder.
+            ArtifactError: The artifact store refused a file.
+        """
+        self._project.artifacts.upload_folder(Path(local_dir), self._open_run().artifact_uri, artifact_path)
+
+    # -- models -----------------------------------------------------------------------
+
+    def register_model(
+        self,
+        model_name: str,
+        model_uri: str,
+        description: str | None = None,
+        tags: Mapping[str, object] | None = None,
+        *,
+        await_s: int = 300,
+    ) -> int:
+        """Register a model that was logged as the next version.
+
+        Args:
+            model_name: The registered model; created where it is missing.
+            model_uri: `runs:/ID/path` (also written `runs://ID/path`), or `models:/m-…`.
+            description: What this version is.
+            tags: Tags of the version.
+            await_s: How long to wait until it is ready, in seconds.
+
+        Returns:
+            The version's number.
+        """
+        return self._registry.register(model_name, model_uri, description, tags, await_s).version
+
+    def transition_model_stage(self, model_name: str, version: int | str, stage: str) -> None:
+        """Move a version to a stage, with its alias; its predecessor in Staging or Production is archived.
+
+        Raises:
+            PromotionRefusedError: The project's promotion rule says no.
+            NotFoundError: There is no such version.
+        """
+        self._registry.promote(model_name, check_version(version), stage)
+
+    @property
+    def _registry(self) -> ModelRegistry:
+        return ModelRegistry(self._project)
+
+    # -- queries ----------------------------------------------------------------------
+
+    def get_run_info(self, run_id: str | None = None) -> dict[str, Any]:
+        """Return a run as a dictionary; the open one if no id is given.
+
+        Returns:
+            `run_id`, `run_name`, `experiment_id`, `status`, `start_time` and `end_time` (ms since the epoch),
+            `artifact_uri`, `params`, `metrics` (last values), `tags`.
+
+        Raises:
+            NotFoundError: There is no such run.
+        """
+        run = self._project.runs.get_run(run_id or self._open_run().run_id)
+        return {
+            "run_id": run.run_id,
+            "run_name": run.name,
+            "experiment_id": run.experiment_id,
+            "status": run.status,
+            "start_time": run.start_time_ms,
+            "end_time": run.end_time_ms,
+            "artifact_uri": run.artifact_uri,
+            "params": run.params,
+            "metrics": run.metrics,
+            "tags": run.tags,
+        }
+
+    def get_best_run(
+        self,
+        metric: str,
+        compare_fn: Callable[..., Any] | str | None = None,
+        *,
+        mode: str | Callable[..., Any] | None = None,
+        filter_string: str = "",
+    ) -> dict[str, Any] | None:
+        """Return the experiment's best run by the last value of a metric; runs without a number for it do not count.
+
+        Args:
+            metric: Any metric name: `val/loss`.
+            compare_fn: `min` (the default) or `max`, the function or the word.
+            mode: The same, under its other name.
+            filter_string: A filter in MLflow's language, such as `attributes.status = 'FINISHED'`.
+
+        Returns:
+            `run_id`, `run_name`, `metric_value`, `params`, `metrics`, and `lacking`, the ids of the runs that
+            have no number for the metric; None where all of them lack it (which are then logged).
+        """
+        if compare_fn is not None and mode is not None:
+            raise InvalidInputError("Both compare_fn and mode are given.", "give one of them")
+        chosen = check_mode(mode if mode is not None else compare_fn if compare_fn is not None else "min")
+        best = find_best(self._project, [self.experiment_id], metric, chosen, filter_string)
+        if best.run is None:
+            _log.warning("no run has the metric", metric=metric, runs_without_it=len(best.lacking))
+        return best.as_dict()
+
+
+def initialize_mlflow(settings: object | None = None, **arguments: Any) -> MLflowTracker:
+    """Return a tracker made from settings.
+
+    Args:
+        settings: Holdfast's `Settings`; or any object with attributes `mlflow_tracking_uri`,
+            `mlflow_artifact_uri`, `mlflow_s3_endpoint_url` … (those it lacks come from the environment,
+            `.env` and pyproject.toml); or None.
+        arguments: Arguments of `MLflowTracker` that win over `settings`; not together with `Settings`.
+    """
+    if isinstance(settings, Settings):
+        return MLflowTracker(settings=settings, **arguments)
+    names = [name for name in MLflowTracker.__init__.__annotations__ if name not in ("settings", "return")]
+    found = {name: getattr(settings, f"mlflow_{name}", None) for name in names}
+    given = {name: _revealed(value) for name, value in found.items() if value not in (None, "")}
+    tracker_arguments = {**given, **arguments}
+    prefix = getattr(settings, "mlflow_run_name_prefix", None)
+    if prefix:
+        return MLflowTracker(settings=load_settings(**tracker_arguments, run_name_prefix=prefix))
+    return MLflowTracker(**tracker_arguments)
+
+
+def _revealed(value: Any) -> Any:
+    reveal = getattr(value, "get_secret_value", None)  # pydantic's SecretStr
+    return reveal() if callable(reveal) else value
