@@ -18,6 +18,8 @@ from hypothesis import settings
 settings.register_profile("holdfast", deadline=None, print_blob=True)
 settings.load_profile("holdfast")
 
+pytest_plugins = ["holdfast.testing.fixtures"]
+
 CANARY = "c4n4ry-s3cr3t"
 # Files that must hold the secret: it is what they are for.
 _MAY_HOLD_SECRETS = {".env", "pyproject.toml", "credentials", "pwfile", "pgpass"}

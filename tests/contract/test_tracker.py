@@ -173,6 +173,22 @@ def test_the_best_run_among_some(tracker: MLflowTracker) -> None:
         tracker.get_best_run("loss", filter_string="this is no filter")
 
 
+@pytest.mark.parametrize("name", AWKWARD_NAMES)
+def test_the_best_of_very_many_runs(tracker: MLflowTracker, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # With more runs than are fetched, the store is asked to sort; NaN must still be last either way.
+    monkeypatch.setattr("holdfast.tracking.best._LOOKED_AT", 2)
+    runs = {}
+    for value in (0.5, 0.25, 0.75, math.nan):
+        with tracker.run() as run_id:
+            tracker.log_metrics({name: value})
+            runs[str(value)] = run_id
+    for mode, expected in (("min", "0.25"), ("max", "0.75")):
+        best = tracker.get_best_run(name, mode=mode)
+        assert best is not None
+        assert (best["run_id"], best["lacking"]) == (runs[expected], [runs["nan"]])
+    assert tracker.get_best_run("never logged") is None
+
+
 def test_no_run_has_the_metric(tracker: MLflowTracker) -> None:
     with tracker.run():
         tracker.log_metrics({"loss": math.nan})

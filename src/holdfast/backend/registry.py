@@ -9,7 +9,7 @@ from typing import Any
 from holdfast.backend.client import Connection, stages_are_deprecated
 from holdfast.backend.entities import ModelVersion, RegisteredModel
 from holdfast.core.stages import Stage, parse_stage
-from holdfast.errors import AlreadyExistsError, BackendError, InvalidInputError, NotFoundError
+from holdfast.errors import AlreadyExistsError, BackendError, HoldfastError, InvalidInputError, NotFoundError
 
 _PAGE = 1000
 
@@ -126,22 +126,29 @@ class RegistryStore:
         whole = [_with_aliases(item, pointing.get(item.version, [])) for item in found if item.name == name]
         return sorted(whole, key=lambda item: item.version, reverse=True)
 
-    def set_stage(self, name: str, version: int, stage: Stage, archive_existing: bool) -> bool:
-        """Move MLflow's own stage; in one transaction with archiving the versions that were there.
+    def set_stage(self, name: str, version: int, stage: Stage) -> bool:
+        """Move MLflow's own stage, and archive what was in Staging or Production there in the same transaction.
+
+        A stock server on PostgreSQL with psycopg 3 cannot archive (it compares the version's number
+        with a text); there only this version is moved, and the caller archives the others.
 
         Returns:
             False where this backend has no stages any more; nothing is changed then.
         """
         try:
-            with self._connection.registry(f"move {name} version {version} to {stage.value}"), stages_are_deprecated():
-                self._client.transition_model_version_stage(
-                    name, str(version), stage.value, archive_existing_versions=archive_existing and stage.holds_one
-                )
-        except BackendError as error:
+            self._transition(name, version, stage, archive=stage.holds_one)
+        except (BackendError, InvalidInputError) as error:
             if _has_no_stages(error):
                 return False
-            raise
+            if not (stage.holds_one and _cannot_archive(error)):
+                raise
+            self._transition(name, version, stage, archive=False)
         return True
+
+    def _transition(self, name: str, version: int, stage: Stage, archive: bool) -> None:
+        with self._connection.registry(f"move {name} version {version} to {stage.value}"), stages_are_deprecated():
+            # The number as it is: as a text, PostgreSQL would refuse to compare it.
+            self._client.transition_model_version_stage(name, version, stage.value, archive_existing_versions=archive)
 
     def set_alias(self, name: str, alias: str, version: int) -> None:
         """Point the alias at the version; where it pointed before no longer has it."""
@@ -169,7 +176,11 @@ class RegistryStore:
                 return
 
 
-def _has_no_stages(error: BackendError) -> bool:
+def _cannot_archive(error: HoldfastError) -> bool:
+    return "operator does not exist" in error.message and "character varying" in error.message
+
+
+def _has_no_stages(error: HoldfastError) -> bool:
     text = error.message.lower()
     return "not supported" in text or "unsupported" in text or "stages are" in text or "not implemented" in text
 

@@ -181,7 +181,7 @@ class ModelRegistry:
         archived = self._others_in(found, target)
         self._move(found, target)
         for other in archived:
-            self._settle(other, Stage.ARCHIVED)
+            self._archive(other)
         now = self.get(name, found.version)
         return Promotion(now, found.stage or Stage.NONE, tuple(item.version for item in archived), answers)
 
@@ -199,8 +199,15 @@ class ModelRegistry:
         return [item for item in others if item.stage is target and item.version != version.version]
 
     def _move(self, version: ModelVersion, target: Stage) -> None:
-        self._project.models.set_stage(version.name, version.version, target, archive_existing=True)
+        self._project.models.set_stage(version.name, version.version, target)
         self._settle(version, target)
+
+    def _archive(self, version: ModelVersion) -> None:
+        """Archive a predecessor, where moving its successor has not done so already."""
+        store = self._project.models
+        if store.get_version(version.name, version.version).stage not in (None, Stage.ARCHIVED):
+            store.set_stage(version.name, version.version, Stage.ARCHIVED)
+        self._settle(version, Stage.ARCHIVED)
 
     def _settle(self, version: ModelVersion, target: Stage) -> None:
         """Bring a version's aliases and tag in line with its stage."""

@@ -62,14 +62,25 @@ def find_best(
         InvalidInputError: The name, the mode or the filter is not valid.
     """
     check_keys([metric], "metric")
-    direction = {"min": "ASC", "max": "DESC"}[check_mode(mode)]
-    # Back-ticks make any name one identifier; the store sorts NaN and missing behind every number.
-    first = project.runs.search_runs(experiment_ids, filter_string, [f"metrics.`{metric}` {direction}"], limit=1)
+    chosen = check_mode(mode)
     seen = project.runs.search_runs(experiment_ids, filter_string, limit=_LOOKED_AT)
+    complete = len(seen) < _LOOKED_AT
+    best = _pick(seen, metric, chosen) if complete else _ask(project, experiment_ids, metric, chosen, filter_string)
     lacking = tuple(run.run_id for run in seen if not _has(run, metric))
-    if not first or not _has(first[0], metric):
-        return BestRun(None, None, lacking, len(seen) < _LOOKED_AT)
-    return BestRun(first[0], first[0].metrics[metric], lacking, len(seen) < _LOOKED_AT)
+    return BestRun(best, best.metrics[metric] if best else None, lacking, complete)
+
+
+def _pick(runs: list[Run], metric: str, mode: Mode) -> Run | None:
+    choose = min if mode == "min" else max
+    return choose((run for run in runs if _has(run, metric)), key=lambda run: run.metrics[metric], default=None)
+
+
+def _ask(project: Project, experiment_ids: list[str], metric: str, mode: Mode, filter_string: str) -> Run | None:
+    """Let the store sort: with many runs, that is far less than fetching them."""
+    # Back-ticks make any name one identifier; the store sorts NaN and missing behind every number.
+    order = f"metrics.`{metric}` {'ASC' if mode == 'min' else 'DESC'}"
+    first = project.runs.search_runs(experiment_ids, filter_string, [order], limit=1)
+    return first[0] if first and _has(first[0], metric) else None
 
 
 def check_mode(mode: str | Callable[..., Any]) -> Mode:
