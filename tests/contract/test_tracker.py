@@ -268,6 +268,14 @@ def test_known_secrets_are_masked_by_value(tracking_uri: str, unique: str, tmp_p
     assert canary not in repr(tracker)
 
 
+def test_nothing_is_printed(tracker: MLflowTracker, capfd: pytest.CaptureFixture[str]) -> None:
+    # MLflow prints "View run ... at http://user:password@host" when a run ends.
+    with tracker.run():
+        tracker.log_metrics({"x": 1})
+    printed = capfd.readouterr()
+    assert (printed.out, printed.err) == ("", "")
+
+
 def test_two_trackers_side_by_side(tracking_uri: str, unique: str, tmp_path: Path) -> None:
     first, second = make(tracking_uri, f"{unique}-1", tmp_path), make(tracking_uri, f"{unique}-2", tmp_path)
     with first.run("a") as a:

@@ -123,7 +123,11 @@ class TrackingStore:
     def end_run(self, run_id: str, status: str, end_time_ms: int | None = None) -> None:
         """End the run as FINISHED, FAILED or KILLED."""
         with self._connection.tracking(f"end run {run_id} as {status}"):
-            self._client.set_terminated(run_id, status, end_time_ms)
+            from mlflow.entities import RunStatus
+
+            # Not `set_terminated`: that prints the run's address, with the password of the tracking URI in it.
+            store = self._client._tracking_client.store
+            store.update_run_info(run_id, RunStatus.from_string(status), end_time_ms or now_ms(), run_name=None)
 
     def log(
         self,

@@ -1,0 +1,96 @@
+"""The main job, as `make quickstart` runs it: real processes, embedded defaults."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from holdfast import ModelRegistry, open_project
+from holdfast.core.stages import Stage
+
+pytest.importorskip("xgboost", reason="the quickstart's libraries are not installed")
+GAMES = Path(__file__).parents[2].parent / "shared" / "data" / "nba_games.csv"
+
+
+def quickstart(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "holdfast", "quickstart", *arguments]
+    done = subprocess.run(
+        command, env={**os.environ, **environment}, capture_output=True, text=True, check=False, timeout=280
+    )
+    sys.stdout.write(done.stdout)
+    sys.stderr.write(done.stderr)
+    return done
+
+
+def result(*arguments: str, **environment: str) -> dict[str, Any]:
+    done = quickstart("--json", *arguments, **environment)
+    assert done.returncode == 0, done.stderr
+    parsed: dict[str, Any] = json.loads(done.stdout)
+    return parsed
+
+
+def test_twice_and_once_worse() -> None:
+    first = result()
+    assert (first["version"], first["promoted"], first["production_version"]) == (1, True, 1)
+    assert first["metrics"]["auc"] > 0.7
+    by_stage, by_alias = first["predictions"].values()
+    assert by_stage == by_alias
+    assert len(set(by_stage)) > 1
+    assert all(0 < chance < 1 for chance in by_stage)
+    assert set(first["predictions"]) == {"models:/game-outcomes/Production", "models:/game-outcomes@production"}
+
+    second = result()
+    assert (second["version"], second["promoted"], second["archived"]) == (2, True, [1])
+    assert second["metrics"] == first["metrics"]  # the same seed gives the same model
+    registry = ModelRegistry(open_project())
+    assert {v.version: v.stage for v in registry.versions("game-outcomes")} == {
+        1: Stage.ARCHIVED,
+        2: Stage.PRODUCTION,
+    }
+
+    Path("pyproject.toml").write_text('[tool.holdfast.promotion]\nmin = { "test/auc" = 0.99 }\n')
+    third = result()
+    assert (third["version"], third["promoted"], third["production_version"]) == (3, False, 2)
+    assert "test/auc >= 0.99" in third["refusal"]
+    assert registry.get("game-outcomes", 3).stage is Stage.STAGING
+
+    run = open_project().runs.get_run(first["run_id"])
+    assert run.status == "FINISHED"
+    assert {"test/auc", "val/log_loss", "train/round_log_loss"} <= set(run.metrics)
+    assert run.params["data_sha256"]
+    files = {item.path for item in open_project().artifacts.list_files(run.artifact_uri, "plots")}
+    assert files == {"plots/calibration.png", "plots/importance.png", "plots/learning.png"}
+
+
+def test_for_a_person() -> None:
+    done = quickstart()
+    assert done.returncode == 0
+    for text in ("game-outcomes version 1", "Staging, then Production", "sqlite:///", "mlartifacts", "holdfast up"):
+        assert text in done.stdout
+    assert "Training" in done.stderr  # progress does not mix with the result
+
+
+@pytest.mark.skipif(not GAMES.exists(), reason=f"{GAMES.name} is not there; it is not part of the project")
+def test_the_users_own_games() -> None:
+    mine = result(GAMES=str(GAMES))
+    assert mine["model_name"] == "game-outcomes-nba_games"
+    assert mine["metrics"]["auc"] >= 0.68
+    assert mine["forecast"]["auc"] == pytest.approx(0.717, abs=0.001)
+
+
+def test_games_that_cannot_be_used() -> None:
+    missing = quickstart("--games", "missing.csv")
+    assert missing.returncode == 2
+    assert "missing.csv" in missing.stderr
+    Path("bad.csv").write_text("season,date,team1,team2,prob1_outcome\n2020,yesterday,A,A,7\n")
+    bad = quickstart(GAMES="bad.csv")
+    assert bad.returncode == 2
+    assert "bad.csv" in bad.stderr
+    assert "Traceback" not in bad.stderr
+    assert not Path("mlflow.db").exists()  # no run is left of what could not begin
