@@ -49,6 +49,7 @@ format: .make/lint ## Put the code into the house's format
 	$(BIN)/ruff format .
 
 docs: .make/docs ## Build the documentation into site/
+	@$(BIN)/python -m typer holdfast.cli.app utils docs --name holdfast --output docs/reference/cli.md >/dev/null
 	$(BIN)/mkdocs build --strict --quiet
 	@echo "open site/index.html"
 

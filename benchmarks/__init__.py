@@ -1,0 +1,1 @@
+"""Benchmarks: side by side with plain MLflow, in one run, as ratios. Never part of the tests."""
