@@ -80,7 +80,14 @@ def _progress() -> Iterator[Callable[[str, int, int], None]]:
 
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield lambda stage, done, total: console.print(f"{_STAGES.get(stage, stage)} ...") if done == 0 else None
+        told: set[str] = set()
+
+        def tell(stage: str, done: int, total: int) -> None:
+            if stage not in told:
+                told.add(stage)
+                console.print(f"{_STAGES.get(stage, stage)} ...")
+
+        yield tell
         return
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as bars:
