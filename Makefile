@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 WHEEL := .make/wheel
 PIP_FLAGS := --quiet --disable-pip-version-check
 SOURCES := $(shell find src examples -name '*.py') pyproject.toml README.md
-PYTEST_FLAGS ?=
+PYTEST_FLAGS ?= -n 2
 
 # Nothing here may report to anybody, or start work of its own.
 export MLFLOW_DISABLE_TELEMETRY := true
@@ -50,7 +50,7 @@ format: .make/lint ## Put the code into the house's format
 
 docs: .make/docs ## Build the documentation into site/
 	@$(BIN)/python -m typer holdfast.cli.app utils docs --name holdfast --output docs/reference/cli.md >/dev/null
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "open site/index.html"
 
 dev: .make/test .make/lint .make/docs ## Everything for working on Holdfast, installed from the sources
@@ -61,10 +61,10 @@ clean: ## Remove what these commands made, but no runs and no models
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer with venv is needed (Debian: apt install python3-venv)" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	@mkdir -p .make .dev && ln -sfn ../examples .dev/holdfast_examples
 
 define install
 	@echo "Installing $(1) into $(VENV), which takes a minute or two the first time ..."
+	@mkdir -p .make .dev && ln -sfn ../examples .dev/holdfast_examples
 	@$(BIN)/python -m pip install $(PIP_FLAGS) -c constraints.txt -e '.[$(1)]'
 	@touch $@
 endef
