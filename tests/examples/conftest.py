@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+
 from holdfast_examples.game_outcomes import Outcome, load_games, simulate_games, train_and_evaluate
 from holdfast_examples.game_outcomes.simulator import SimulatorConfig
 

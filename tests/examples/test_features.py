@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
-from holdfast_examples.game_outcomes import build_features, canonical
-from holdfast_examples.game_outcomes.features import CLASSIC_FEATURES, POINT_FEATURES
 
 from holdfast.errors import DataError
+from holdfast_examples.game_outcomes import build_features, canonical
+from holdfast_examples.game_outcomes.features import CLASSIC_FEATURES, POINT_FEATURES
 
 
 def _table(*rows: tuple[str, str, str, int, int], season: int = 2020) -> pd.DataFrame:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from holdfast_examples.game_outcomes import build_features
-from holdfast_examples.game_outcomes.games import FORECAST_COLUMN
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+
+from holdfast_examples.game_outcomes import build_features
+from holdfast_examples.game_outcomes.games import FORECAST_COLUMN
 
 # No shrinking: a leak shows at almost any date, and features of a whole league are slow to shrink.
 _QUICK = settings(

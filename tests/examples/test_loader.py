@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from holdfast_examples.game_outcomes import fingerprint, load_games
 
 from holdfast.errors import DataError
+from holdfast_examples.game_outcomes import fingerprint, load_games
 
 _FORECAST_HEAD = "season,date,team1,team2,prob1,prob1_outcome,prob2,prob2_outcome"
 _FORECAST_ROWS = [

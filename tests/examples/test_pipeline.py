@@ -10,6 +10,9 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
+
+from holdfast.errors import DataError
 from holdfast_examples.game_outcomes import (
     ModelConfig,
     Outcome,
@@ -22,9 +25,6 @@ from holdfast_examples.game_outcomes import (
     train,
     train_and_evaluate,
 )
-from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
-
-from holdfast.errors import DataError
 
 _SMALL = ModelConfig(rounds=60, patience=20, learning_rate=0.1, trees_per_round=1)
 

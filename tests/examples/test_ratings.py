@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+
 from holdfast_examples.game_outcomes import EloConfig, StrengthConfig, filter_strengths, rate_elo
 from holdfast_examples.game_outcomes.ratings import expect_home_win, weigh_margin
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
-from holdfast_examples.game_outcomes import SimulatorConfig, build_features, fingerprint, simulate_games
-from holdfast_examples.game_outcomes.appearances import list_appearances
 
 from holdfast.errors import InvalidInputError
+from holdfast_examples.game_outcomes import SimulatorConfig, build_features, fingerprint, simulate_games
+from holdfast_examples.game_outcomes.appearances import list_appearances
 
 
 def test_same_seed_same_games(simulated: pd.DataFrame) -> None:

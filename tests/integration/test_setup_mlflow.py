@@ -1,4 +1,4 @@
-"""`setup_mlflow` and `get_mlflow_config`: plain MLflow code on the project's stores, and a configuration that is true."""
+"""`setup_mlflow` and `get_mlflow_config`: plain MLflow code on the project's stores, and a block that is true."""
 
 from __future__ import annotations
 
