@@ -171,7 +171,23 @@ def test_settings_that_contradict(run: Run) -> None:
     assert "MLFLOW_ARTIFACT_URI" in done.stderr
 
 
-def test_completion_is_offered(run: Run) -> None:
-    done = run("--show-completion", "bash")
-    script = done.stdout or run("--show-completion").stdout
-    assert "_HOLDFAST_COMPLETE" in script or done.returncode == 0
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_offered(shell: str) -> None:
+    command = Path(sys.executable).with_name("holdfast")
+    script = subprocess.run(
+        [command],
+        env={**os.environ, "_HOLDFAST_COMPLETE": f"source_{shell}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "_HOLDFAST_COMPLETE" in script.stdout
+    words = {"COMP_WORDS": "holdfast runs ", "COMP_CWORD": "2", "_TYPER_COMPLETE_ARGS": "holdfast runs "}
+    asked = {
+        **os.environ,
+        **words,
+        "_HOLDFAST_COMPLETE": f"complete_{shell}",
+        "_TYPER_COMPLETE_FISH_ACTION": "get-args",
+    }
+    answer = subprocess.run([command], env=asked, capture_output=True, text=True, check=False)
+    assert {"list", "show", "best"} <= set(answer.stdout.replace('"', " ").replace(":", " ").split())

@@ -2,6 +2,7 @@
 
 from holdfast.tracking.best import BestRun
 from holdfast.tracking.config import MLflowConfig, get_mlflow_config, setup_mlflow
-from holdfast.tracking.tracker import MLflowTracker, initialize_mlflow
+from holdfast.tracking.initialize import initialize_mlflow
+from holdfast.tracking.tracker import MLflowTracker
 
 __all__ = ["BestRun", "MLflowConfig", "MLflowTracker", "get_mlflow_config", "initialize_mlflow", "setup_mlflow"]

@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -14,24 +13,19 @@ from typing import Any
 from holdfast.backend import fluent
 from holdfast.backend.tracking import now_ms
 from holdfast.core.names import check_end_status, check_version
-from holdfast.errors import HoldfastError, InvalidInputError, RunStateError
+from holdfast.errors import InvalidInputError, RunStateError
 from holdfast.logs import get_logger
 from holdfast.project import Project, open_project
 from holdfast.registry import ModelRegistry
-from holdfast.settings import Settings, load_settings
+from holdfast.settings import Settings
 from holdfast.tracking.best import check_mode, find_best
-from holdfast.tracking.lifecycle import run_guard, status_for
+from holdfast.tracking.lifecycle import status_for
+from holdfast.tracking.open_runs import OpenRun, OpenRuns
 from holdfast.tracking.values import to_params, to_points, to_tags
 
 _log = get_logger(__name__)
 _PARENT_TAG = "mlflow.parentRunId"
 _DESCRIPTION_TAG = "mlflow.note.content"
-
-
-@dataclass(frozen=True)
-class _OpenRun:
-    run_id: str
-    artifact_uri: str
 
 
 class MLflowTracker:
@@ -94,7 +88,7 @@ class MLflowTracker:
                 "give them to load_settings(…), or leave settings out",
             )
         self._project: Project = open_project(settings, **({} if settings is not None else given))
-        self._runs: list[_OpenRun] = []
+        self._open = OpenRuns(self._project)
         self._in_block = False
         self._configure_mlflow()
         self.experiment_name = self._project.settings.experiment_name
@@ -114,7 +108,8 @@ class MLflowTracker:
     @property
     def run_id(self) -> str | None:
         """The id of the open run (the innermost), or None."""
-        return self._runs[-1].run_id if self._runs else None
+        innermost = self._open.innermost
+        return innermost.run_id if innermost else None
 
     def _configure_mlflow(self) -> None:
         settings = self._project.settings
@@ -166,17 +161,12 @@ class MLflowTracker:
         else:
             run = self._project.runs.reopen_run(run_id)
             self._project.runs.log(run_id, tags=labels)
-        self._enter(_OpenRun(run.run_id, run.artifact_uri))
+        self._open.enter(OpenRun(run.run_id, run.artifact_uri))
         return run.run_id
 
     def _default_name(self) -> str | None:
         prefix = self._project.settings.run_name_prefix
         return f"{prefix}-{time.strftime('%Y%m%d-%H%M%S')}" if prefix else None
-
-    def _enter(self, run: _OpenRun) -> None:
-        fluent.enter_run(run.run_id, self._project.settings.tracking_uri)
-        self._runs.append(run)
-        run_guard().add(run.run_id, lambda status: self._end(run, status))
 
     def end_run(self, status: str = "FINISHED") -> None:
         """End the open run; nothing happens where none is open.
@@ -189,16 +179,8 @@ class MLflowTracker:
             BackendError: The store did not take it; the run is still open then.
         """
         wanted = check_end_status(status)
-        if self._runs:
-            self._end(self._runs[-1], wanted)
-
-    def _end(self, run: _OpenRun, status: str) -> None:
-        self._project.runs.end_run(run.run_id, status)
-        # Runs that `mlflow.start_run(nested=True)` began inside this one end with it.
-        for inner in fluent.leave_run(run.run_id):
-            self._project.runs.end_run(inner, status)
-        self._runs = [other for other in self._runs if other != run]
-        run_guard().remove(run.run_id)
+        if self._open.innermost is not None:
+            self._open.end(self._open.innermost, wanted)
 
     def __enter__(self) -> MLflowTracker:
         self._in_block = True
@@ -208,7 +190,7 @@ class MLflowTracker:
         self, error: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._in_block = False
-        self._end_down_to(0, status_for(error, value), raising=error is None)
+        self._open.end_down_to(0, status_for(error, value), raising=error is None)
 
     @contextmanager
     def run(
@@ -224,32 +206,21 @@ class MLflowTracker:
 
         Takes what `start_run` takes; ends the run as the tracker's own block does.
         """
-        depth = len(self._runs)
+        depth = len(self._open)
         started = self.start_run(run_name, tags, run_id=run_id, nested=nested, description=description)
         try:
             yield started
         except BaseException as error:
-            self._end_down_to(depth, status_for(type(error), error), raising=False)
+            self._open.end_down_to(depth, status_for(type(error), error), raising=False)
             raise
-        self._end_down_to(depth, "FINISHED", raising=True)
+        self._open.end_down_to(depth, "FINISHED", raising=True)
 
-    def _end_down_to(self, depth: int, status: str, raising: bool) -> None:
-        while len(self._runs) > depth:
-            try:
-                self._end(self._runs[-1], status)
-            except HoldfastError as error:
-                if raising:
-                    raise
-                # The exception that ended the block matters more than this one.
-                _log.error("the run could not be ended", run=self.run_id, status=status, reason=error.message)
-                return
-
-    def _open_run(self) -> _OpenRun:
-        if not self._runs and self._in_block:
+    def _open_run(self) -> OpenRun:
+        if self._open.innermost is None and self._in_block:
             self.start_run()
-        if not self._runs:
+        if self._open.innermost is None:
             raise RunStateError("No run is open.", "call start_run() first, or log inside `with tracker:`")
-        return self._runs[-1]
+        return self._open.innermost
 
     # -- logging ----------------------------------------------------------------------
 
@@ -427,29 +398,3 @@ class MLflowTracker:
         if best.run is None:
             _log.warning("no run has the metric", metric=metric, runs_without_it=len(best.lacking))
         return best.as_dict()
-
-
-def initialize_mlflow(settings: object | None = None, **arguments: Any) -> MLflowTracker:
-    """Return a tracker made from settings.
-
-    Args:
-        settings: Holdfast's `Settings`; or any object with attributes `mlflow_tracking_uri`,
-            `mlflow_artifact_uri`, `mlflow_s3_endpoint_url` … (those it lacks come from the environment,
-            `.env` and pyproject.toml); or None.
-        arguments: Arguments of `MLflowTracker` that win over `settings`; not together with `Settings`.
-    """
-    if isinstance(settings, Settings):
-        return MLflowTracker(settings=settings, **arguments)
-    names = [name for name in MLflowTracker.__init__.__annotations__ if name not in ("settings", "return")]
-    found = {name: getattr(settings, f"mlflow_{name}", None) for name in names}
-    given = {name: _revealed(value) for name, value in found.items() if value not in (None, "")}
-    tracker_arguments = {**given, **arguments}
-    prefix = getattr(settings, "mlflow_run_name_prefix", None)
-    if prefix:
-        return MLflowTracker(settings=load_settings(**tracker_arguments, run_name_prefix=prefix))
-    return MLflowTracker(**tracker_arguments)
-
-
-def _revealed(value: Any) -> Any:
-    reveal = getattr(value, "get_secret_value", None)  # pydantic's SecretStr
-    return reveal() if callable(reveal) else value
