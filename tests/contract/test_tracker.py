@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -283,6 +284,20 @@ def test_two_trackers_side_by_side(tracking_uri: str, unique: str, tmp_path: Pat
     with second.run("b") as b:
         second.log_metrics({"x": 2})
     assert first.get_run_info(a)["experiment_id"] != second.get_run_info(b)["experiment_id"]
+
+
+def test_fluent_calls_follow_the_open_run_from_store_to_store(
+    tracking_uri: str, sqlite_template: Path, unique: str, tmp_path: Path
+) -> None:
+    import mlflow
+
+    first = make(tracking_uri, unique, tmp_path)
+    other = f"sqlite:///{shutil.copyfile(sqlite_template, tmp_path / 'other.db')}"
+    second = MLflowTracker(tracking_uri=other, experiment_name=unique, artifact_uri=str(tmp_path / "other"))
+    for value, tracker in ((1.0, first), (2.0, second), (3.0, first)):
+        with tracker.run() as run_id:
+            mlflow.log_metric("x", value)
+        assert tracker.get_run_info(run_id)["metrics"] == {"x": value}
 
 
 def test_initialize_mlflow_takes_settings_of_any_kind(tracking_uri: str, unique: str) -> None:

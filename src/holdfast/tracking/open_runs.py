@@ -42,7 +42,10 @@ class OpenRuns:
 
     def enter(self, run: OpenRun) -> None:
         """Make the run the innermost, and MLflow's active one."""
-        fluent.enter_run(run.run_id, self._project.settings.tracking_uri)
+        settings = self._project.settings
+        # Again, since another tracker may have pointed them elsewhere in the meantime.
+        fluent.point_at(settings.tracking_uri, settings.registry_uri or settings.tracking_uri)
+        fluent.enter_run(run.run_id, settings.tracking_uri)
         self._runs.append(run)
         run_guard().add(run.run_id, lambda status: self.end(run, status))
 
