@@ -20,11 +20,12 @@ import pandas as pd
 
 from holdfast.core.promotion import CheckAnswer, PromotionRule, parse_rule
 from holdfast.core.stages import Stage
-from holdfast.core.uris import slug
+from holdfast.core.uris import scheme_of, slug
 from holdfast.errors import HoldfastError, PromotionRefusedError
 from holdfast.project import Project
 from holdfast.registry import ModelRegistry
 from holdfast.settings import Settings
+from holdfast.settings.handover import s3_environment
 from holdfast.tracking import MLflowTracker
 
 from .loader import load_games
@@ -102,7 +103,9 @@ def run_quickstart(
         outcome = train_and_evaluate(games, config, report)
         report("log", 0, 1)
         _log(tracker, outcome, config, job.games)
-        logged = _Logged(run_id, str(tracker.get_run_info(run_id)["artifact_uri"]), _log_model(outcome))
+        logged = _Logged(
+            run_id, str(tracker.get_run_info(run_id)["artifact_uri"]), _log_model(tracker, run_id, outcome)
+        )
         report("log", 1, 1)
     return _promote(job, outcome, logged)
 
@@ -162,24 +165,26 @@ def _log(tracker: MLflowTracker, outcome: Outcome, config: ModelConfig, games: s
         tracker.log_artifact(Path(folder) / "test_predictions.csv", "predictions")
 
 
-def _log_model(outcome: Outcome) -> str:
+def _log_model(tracker: MLflowTracker, run_id: str, outcome: Outcome) -> str:
     import mlflow.xgboost
     from mlflow.models import infer_signature
 
+    chances = outcome.model.predict_proba(outcome.input_example)[:, 1]
+    described: dict[str, Any] = {
+        "signature": infer_signature(outcome.input_example, chances),
+        "input_example": outcome.input_example,
+        # Named here: finding them out would start a process and load the model in it.
+        "pip_requirements": [f"{name}=={installed_version(name)}" for name in ("mlflow", "xgboost-cpu", "pandas")],
+    }
     # The booster up to its best round predicts chances; the classifier would predict 0 or 1 only.
     booster = outcome.model.get_booster()[: outcome.best_round]
-    chances = outcome.model.predict_proba(outcome.input_example)[:, 1]
-    info = mlflow.xgboost.log_model(
-        booster,
-        name="model",
-        signature=infer_signature(outcome.input_example, chances),
-        input_example=outcome.input_example,
-        # Named here: finding them out would start a process and load the model in it.
-        pip_requirements=[
-            f"{package}=={installed_version(package)}" for package in ("mlflow", "xgboost-cpu", "pandas")
-        ],
-    )
-    return str(info.model_uri)
+    if scheme_of(str(tracker.get_run_info(run_id)["artifact_uri"])) != "s3":
+        return str(mlflow.xgboost.log_model(booster, name="model", **described).model_uri)
+    # MLflow's own S3 client knows the process's keys only; the tracker uses the project's.
+    with tempfile.TemporaryDirectory() as folder:
+        mlflow.xgboost.save_model(booster, str(Path(folder) / "model"), **described)
+        tracker.log_artifacts_dir(Path(folder) / "model", "model")
+    return f"runs:/{run_id}/model"
 
 
 def _promote(job: _Job, outcome: Outcome, logged: _Logged) -> QuickstartResult:
@@ -221,12 +226,13 @@ def _predict_in_new_process(settings: Settings, name: str, outcome: Outcome) -> 
     """Load the Production model by stage and by alias where nothing of this process is known."""
     uris = [f"models:/{name}/{Stage.PRODUCTION.value}", f"models:/{name}@{Stage.PRODUCTION.alias}"]
     environment = {
-        **os.environ,
+        # The project's keys, and nobody else's beside them.
+        **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
+        **s3_environment(settings, os.environ),
         "MLFLOW_TRACKING_URI": settings.tracking_uri,
+        "MLFLOW_REGISTRY_URI": settings.registry_uri or settings.tracking_uri,
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     }
-    if settings.registry_uri:
-        environment["MLFLOW_REGISTRY_URI"] = settings.registry_uri
     with tempfile.TemporaryDirectory() as folder:
         rows = Path(folder) / "rows.csv"
         outcome.input_example.to_csv(rows, index=False)

@@ -13,6 +13,7 @@ import pytest
 
 from holdfast import ModelRegistry, open_project
 from holdfast.core.stages import Stage
+from holdfast.testing import S3Access
 
 pytest.importorskip("xgboost", reason="the quickstart's libraries are not installed")
 GAMES = Path(__file__).parents[2].parent / "shared" / "data" / "nba_games.csv"
@@ -74,6 +75,24 @@ def test_for_a_person() -> None:
     for text in ("game-outcomes version 1", "Staging, then Production", "sqlite:///", "mlartifacts", "holdfast up"):
         assert text in done.stdout
     assert "Training" in done.stderr  # progress does not mix with the result
+
+
+def test_in_the_projects_bucket_with_the_projects_keys(s3_server: S3Access) -> None:
+    account = s3_server.add_account("quickstart", ["quickstart-bucket"])
+    settings = {
+        "MLFLOW_ARTIFACT_ROOT": "s3://quickstart-bucket/files",
+        "MLFLOW_S3_ENDPOINT_URL": s3_server.endpoint_url,
+        "MLFLOW_AWS_ACCESS_KEY_ID": account.access_key_id,
+        "MLFLOW_AWS_SECRET_ACCESS_KEY": account.secret_access_key,
+    }
+    Path(".env").write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
+    Path(".env").chmod(0o600)
+    stranger = {"AWS_ACCESS_KEY_ID": "AKIASTRANGER", "AWS_SECRET_ACCESS_KEY": "x", "AWS_SESSION_TOKEN": "left-over"}
+    done = result(**stranger)
+    assert (done["promoted"], len(done["predictions"])) == (True, 2)
+    assert done["artifact_uri"].startswith("s3://quickstart-bucket/files/game-outcomes/")
+    keys = [item["Key"] for item in s3_server.client().list_objects_v2(Bucket="quickstart-bucket")["Contents"]]
+    assert {"MLmodel", "calibration.png"} <= {key.rsplit("/", 1)[1] for key in keys}
 
 
 @pytest.mark.skipif(not GAMES.exists(), reason=f"{GAMES.name} is not there; it is not part of the project")

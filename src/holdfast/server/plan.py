@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from holdfast.core.uris import is_database, mask_uri, normalize_tracking_uri, scheme_of
 from holdfast.errors import SettingsError
 from holdfast.server.stack import ServerOptions
 from holdfast.settings import Settings
+from holdfast.settings.handover import s3_environment
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _DEFAULT_PORT = 5000
-# What boto3's own chain (profiles, SSO, web identity, instance roles) reads from the environment.
-_CHAIN_NAMES = (
-    "AWS_PROFILE",
-    "AWS_CONFIG_FILE",
-    "AWS_SHARED_CREDENTIALS_FILE",
-    "AWS_WEB_IDENTITY_TOKEN_FILE",
-    "AWS_ROLE_ARN",
-    "AWS_ROLE_SESSION_NAME",
-    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
-    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
-    "AWS_CONTAINER_AUTHORIZATION_TOKEN",
-    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
-)
 
 
 def plan_server(
@@ -58,7 +44,7 @@ def plan_server(
         host=host,
         port=_port(settings) if port is None else port,
         workers=workers,
-        env=_s3_environment(settings, os.environ) if scheme_of(root) == "s3" else {},
+        env=s3_environment(settings, os.environ) if scheme_of(root) == "s3" else {},
     )
 
 
@@ -80,29 +66,3 @@ def _port(settings: Settings) -> int:
     if scheme_of(settings.tracking_uri) not in ("http", "https"):
         return _DEFAULT_PORT
     return urlsplit(settings.tracking_uri).port or _DEFAULT_PORT
-
-
-def _s3_environment(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
-    """Return what a server needs to reach the project's bucket; in its environment, not in ours."""
-    credentials = settings.credentials
-    found: dict[str, str | None] = {
-        "AWS_DEFAULT_REGION": settings.region,
-        "MLFLOW_S3_ENDPOINT_URL": settings.s3_endpoint_url,
-        "MLFLOW_S3_IGNORE_TLS": "true" if settings.s3_ignore_tls else None,
-        "AWS_CA_BUNDLE": settings.s3_ca_bundle,
-        "MLFLOW_S3_UPLOAD_EXTRA_ARGS": json.dumps(dict(settings.s3_upload_extra_args))
-        if settings.s3_upload_extra_args
-        else None,
-        "AWS_ACCESS_KEY_ID": credentials.access_key_id,
-        "AWS_SECRET_ACCESS_KEY": _plain(credentials.secret_access_key),
-        "AWS_SESSION_TOKEN": _plain(credentials.session_token),
-        "AWS_PROFILE": credentials.profile,
-    }
-    if credentials.kind in ("profile", "chain"):
-        found = {name: environ.get(name) for name in _CHAIN_NAMES} | {k: v for k, v in found.items() if v}
-    return {name: value for name, value in found.items() if value}
-
-
-def _plain(secret: object) -> str | None:
-    reveal = getattr(secret, "get_secret_value", None)
-    return str(reveal()) if callable(reveal) else None if secret is None else str(secret)
