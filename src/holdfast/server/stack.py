@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from types import TracebackType
 
 from holdfast.errors import ServerError
 from holdfast.server.diagnosis import diagnose, last_lines
@@ -18,13 +17,14 @@ from holdfast.server.options import ServerOptions, redactor_for, server_argument
 from holdfast.server.ports import check_port, free_port, url_of
 from holdfast.server.preflight import check_backend, check_dependencies
 from holdfast.server.processes import ProcessGroup
+from holdfast.server.service import Service
 
 __all__ = ["MlflowServer", "ServerOptions"]
 _POLL_S = 0.2
 _QUERY_TIMEOUT_S = 5.0
 
 
-class MlflowServer:
+class MlflowServer(Service):
     """A tracking server of this machine.
 
     As a context manager it starts on entry and stops on exit, also on Ctrl-C; a second Ctrl-C
@@ -47,15 +47,6 @@ class MlflowServer:
 
     def __repr__(self) -> str:
         return f"MlflowServer({self._options!r}, running={self.is_running})"
-
-    def __enter__(self) -> MlflowServer:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
     @property
     def url(self) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-
 from holdfast.server import MlflowServer, ServerOptions
+from holdfast.server.service import Service
 
 
-class LocalMlflowServer:
+class LocalMlflowServer(Service):
     """MLflow's tracking server on a free loopback port.
 
         with LocalMlflowServer(ServerOptions(f"sqlite:///{tmp_path}/mlflow.db", port=0)) as server:
@@ -21,15 +20,6 @@ class LocalMlflowServer:
     def __init__(self, options: ServerOptions, timeout_s: float = 120.0) -> None:
         self._server = MlflowServer(options)
         self._timeout_s = timeout_s
-
-    def __enter__(self) -> LocalMlflowServer:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
     @property
     def url(self) -> str:

@@ -10,13 +10,13 @@ import time
 import weakref
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from holdfast.errors import InvalidInputError, ServerError
 from holdfast.server.diagnosis import last_lines
 from holdfast.server.ports import free_port
 from holdfast.server.processes import ProcessGroup
+from holdfast.server.service import Service
 from holdfast.testing._postgres_install import Installation, find_installation, own_environment
 
 HOST = "127.0.0.1"
@@ -106,7 +106,7 @@ class PostgresAccess:
             raise ServerError(f"PostgreSQL refuses `{statement}`: {error}") from error
 
 
-class PostgresServer:
+class PostgresServer(Service):
     """A PostgreSQL server on a free loopback port, its data in a temporary folder.
 
         with PostgresServer() as server:
@@ -125,15 +125,6 @@ class PostgresServer:
         self._installation: Installation | None = None
         self._group: ProcessGroup | None = None
         self._cleanup: weakref.finalize[Any, Any] | None = None
-
-    def __enter__(self) -> PostgresServer:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
     @property
     def access(self) -> PostgresAccess:

@@ -16,7 +16,6 @@ import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
-from types import TracebackType
 from typing import Any
 
 from holdfast.core.uris import MASK
@@ -24,6 +23,7 @@ from holdfast.errors import MissingDependencyError, ServerError
 from holdfast.server.diagnosis import last_lines
 from holdfast.server.ports import free_port
 from holdfast.server.processes import ProcessGroup
+from holdfast.server.service import Service
 
 REGION = "us-east-1"
 _PASSED_ON = ("PATH", "LANG", "TMPDIR", "VIRTUAL_ENV", "PYTHONPATH", "LD_LIBRARY_PATH")
@@ -85,7 +85,7 @@ class S3Access:
         return _client(service, self.endpoint_url, account.access_key_id, account.secret_access_key)
 
 
-class S3Server:
+class S3Server(Service):
     """A process that serves S3 on a free loopback port, from memory.
 
         with S3Server() as server:
@@ -100,15 +100,6 @@ class S3Server:
         self._access: S3Access | None = None
         self._group: ProcessGroup | None = None
         self._cleanup: weakref.finalize[Any, Any] | None = None
-
-    def __enter__(self) -> S3Server:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
     @property
     def access(self) -> S3Access:
