@@ -10,7 +10,7 @@ import pytest
 
 from holdfast.errors import InvalidInputError, SettingsError
 from holdfast.settings import Settings, load_settings
-from holdfast.settings.project import find_project
+from holdfast.settings.folder import find_project_folder
 
 
 @pytest.fixture(autouse=True)
@@ -165,7 +165,7 @@ def tree(root: Path, *paths: str) -> None:
 @pytest.mark.parametrize("marker", ["pyproject.toml", ".git/", ".git", "setup.py", "setup.cfg"])
 def test_the_nearest_marker_upwards_is_the_root(tmp_path: Path, marker: str) -> None:
     tree(tmp_path, "pyproject.toml", f"project/{marker}", "project/a/b/")
-    project = find_project(tmp_path / "project" / "a" / "b")
+    project = find_project_folder(tmp_path / "project" / "a" / "b")
     root = (tmp_path / "project").resolve()
     assert project.root == root
     assert project.folders == (root / "a" / "b", root / "a", root)
@@ -184,25 +184,25 @@ def test_the_nearest_dotenv_wins_and_the_other_is_told(tmp_path: Path) -> None:
 def test_without_a_marker_only_the_start_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tree(tmp_path, "home/.env", "home/.git/", "home/work/.env", "home/work/sub/")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    project = find_project(tmp_path / "home" / "work" / "sub")
+    project = find_project_folder(tmp_path / "home" / "work" / "sub")
     assert project.root == (tmp_path / "home" / "work" / "sub").resolve()
     assert project.folders == (project.root,)
-    assert find_project(tmp_path / "home").root == (tmp_path / "home").resolve()
+    assert find_project_folder(tmp_path / "home").root == (tmp_path / "home").resolve()
 
 
 def test_a_folder_where_anyone_may_write_is_no_root_of_others(tmp_path: Path) -> None:
     tree(tmp_path, "public/pyproject.toml", "public/.env", "public/mine/")
     (tmp_path / "public").chmod(0o1777)
-    assert find_project(tmp_path / "public" / "mine").root == (tmp_path / "public" / "mine").resolve()
+    assert find_project_folder(tmp_path / "public" / "mine").root == (tmp_path / "public" / "mine").resolve()
 
 
 def test_the_working_directory_is_the_default_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tree(tmp_path, "pyproject.toml", "a/file")
     monkeypatch.chdir(tmp_path / "a")
     assert load_settings(environ={}).project_root == tmp_path.resolve()
-    assert find_project(tmp_path / "a" / "file").folders[0] == (tmp_path / "a").resolve()
+    assert find_project_folder(tmp_path / "a" / "file").folders[0] == (tmp_path / "a").resolve()
 
 
 def test_a_start_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="No such file"):
-        find_project(tmp_path / "nowhere")
+        find_project_folder(tmp_path / "nowhere")

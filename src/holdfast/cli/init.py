@@ -74,9 +74,9 @@ def init(
     Example: holdfast init --dry-run
     """
     from holdfast.cli.output import get_output
-    from holdfast.settings.project import find_project
+    from holdfast.settings.folder import find_project_folder
 
-    steps = plan_init(find_project().root, force)
+    steps = plan_init(find_project_folder().root, force)
     if not dry_run:
         apply_steps(steps)
     output = get_output(json)

@@ -16,10 +16,10 @@ from holdfast.settings.aws_files import region_of_profile
 from holdfast.settings.choice import choose_credentials
 from holdfast.settings.credentials import Credentials
 from holdfast.settings.dotenv_file import known_values, read_dotenv
+from holdfast.settings.folder import ProjectFolder, find_project_folder
 from holdfast.settings.layers import Found, Layer, Origin, Report, lookup, pick
 from holdfast.settings.model import Settings, default_artifact_root
 from holdfast.settings.names import BY_NAME, FIELDS, KEYWORDS, closest
-from holdfast.settings.project import Project, find_project
 from holdfast.settings.pyproject_file import read_pyproject
 from holdfast.settings.tracking_login import choose_login
 from holdfast.settings.values import PARSERS, Where
@@ -77,7 +77,7 @@ def load_settings(
     layer = _argument_layer(arguments)
     # No secret stays in this frame, whose variables a crash reporter may print.
     arguments = {}
-    draft = _read(layer, find_project(start), os.environ if environ is None else environ)
+    draft = _read(layer, find_project_folder(start), os.environ if environ is None else environ)
     environ = None
     if draft.report.problems:
         raise _error(draft.report)
@@ -104,7 +104,7 @@ def _sealed(name: str, value: object) -> object:
     return SecretStr(value) if KEYWORDS[name].is_secret and isinstance(value, str) else value
 
 
-def _read(arguments: Layer, project: Project, environ: Mapping[str, str]) -> _Draft:
+def _read(arguments: Layer, project: ProjectFolder, environ: Mapping[str, str]) -> _Draft:
     report = Report()
     sources = (
         arguments,

@@ -12,7 +12,7 @@ _MARKERS = ("pyproject.toml", ".git", "setup.py", "setup.cfg")
 
 
 @dataclass(frozen=True)
-class Project:
+class ProjectFolder:
     """A project on disk.
 
     Attributes:
@@ -30,7 +30,7 @@ class Project:
         return self.root / "pyproject.toml"
 
 
-def find_project(start: Path | None = None) -> Project:
+def find_project_folder(start: Path | None = None) -> ProjectFolder:
     """Return the project that `start` (the working directory by default) belongs to.
 
     The search ends at a file system's border, below the home folder (a home kept in git is no
@@ -46,8 +46,8 @@ def find_project(start: Path | None = None) -> Project:
             break
         folders.append(candidate)
         if any((candidate / marker).exists() for marker in _MARKERS):
-            return Project(candidate, tuple(folders))
-    return Project(folder, (folder,))
+            return ProjectFolder(candidate, tuple(folders))
+    return ProjectFolder(folder, (folder,))
 
 
 def _folder(start: Path | None) -> Path:
