@@ -38,7 +38,7 @@ test-oldest: $(WHEEL) .make/oldest ## The suites of the tracker and the registry
 bench: .make/test ## Measure against plain MLflow, side by side
 	$(BIN)/python -m benchmarks
 
-lint: .make/lint ## Style, types, and the direction of imports
+lint: .make/test .make/lint ## Style, types, and the direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
