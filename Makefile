@@ -90,6 +90,6 @@ $(WHEEL): $(SOURCES) | .make/test
 .make/oldest: $(BIN)/python pyproject.toml constraints-oldest.txt
 	@echo "Installing the oldest supported MLflow into $(OLDEST) ..."
 	@$(PYTHON) -m venv $(OLDEST)
-	@$(OLDEST)/bin/python -m pip install $(PIP_FLAGS) -c constraints-oldest.txt '.[server,testing]' hypothesis pytest-timeout pytest-xdist
+	@$(OLDEST)/bin/python -m pip install $(PIP_FLAGS) -c constraints-oldest.txt '.[server,testing]' psycopg2-binary hypothesis pytest-timeout pytest-xdist
 	@$(OLDEST)/bin/python -m pip uninstall $(PIP_FLAGS) --yes holdfast
 	@touch $@

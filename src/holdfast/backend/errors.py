@@ -55,6 +55,8 @@ _SCHEMA = re.compile(
     r"out-of-date database schema|can't locate revision|no such table|relation .* does not exist", re.I
 )
 
+_NUMBER_AS_TEXT = re.compile(r"operator does not exist: integer \S+ character varying")
+
 
 @contextmanager
 def translated(doing: str, uri: str, redact: Redactor) -> Iterator[None]:
@@ -86,6 +88,11 @@ def translate(error: Exception, doing: str, uri: str, redact: Redactor) -> Holdf
     if _SCHEMA.search(text):
         return BackendError(
             f"Cannot {doing}: the database {where} has another schema than this MLflow.", f"mlflow db upgrade {where}"
+        )
+    if _NUMBER_AS_TEXT.search(text):
+        return BackendError(
+            f"Cannot {doing} on {where}: {text}",
+            "MLflow before 3.2 needs the older driver: pip install psycopg2-binary, and postgresql+psycopg2://… as URI",
         )
     kind = _kind_of(error, text)
     message = f"Cannot {doing} on {where}: {text}"

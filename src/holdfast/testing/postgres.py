@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import shutil
 import signal
@@ -9,6 +10,7 @@ import tempfile
 import time
 import weakref
 from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -53,13 +55,15 @@ class PostgresAccess:
     admin_password: str = field(repr=False)
     password: str = field(repr=False)
 
-    def uri(self, database: str, driver: str = "psycopg") -> str:
+    def uri(self, database: str, driver: str | None = None) -> str:
         """Return the URI of `database` for its owner, as MLflow and SQLAlchemy take it.
 
         Args:
             database: Its name.
-            driver: SQLAlchemy's driver; "" gives the `postgresql://…` that libpq and psycopg take.
+            driver: SQLAlchemy's driver, the one that the installed MLflow works with if not given; "" gives the
+                `postgresql://…` that libpq and psycopg take.
         """
+        driver = _find_driver() if driver is None else driver
         scheme = f"postgresql+{driver}" if driver else "postgresql"
         return f"{scheme}://{_OWNER}:{self.password}@{HOST}:{self.port}/{database}"
 
@@ -104,6 +108,15 @@ class PostgresAccess:
                 connection.execute(statement)
         except psycopg.Error as error:
             raise ServerError(f"PostgreSQL refuses `{statement}`: {error}") from error
+
+
+def _find_driver() -> str:
+    """Return `psycopg`, or `psycopg2` for MLflow before 3.2, which compares numbers with texts."""
+    with contextlib.suppress(PackageNotFoundError):
+        major, minor = version("mlflow-skinny").split(".")[:2]
+        if (int(major), int(minor)) < (3, 2):
+            return "psycopg2"
+    return "psycopg"
 
 
 class PostgresServer(Service):
