@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,13 @@ import pytest
 from holdfast import MLflowTracker, ModelRegistry, ModelVersioning, open_project
 from holdfast.core.promotion import parse_rule
 from holdfast.core.stages import STAGE_TAG, Stage
-from holdfast.errors import InvalidInputError, NotFoundError, PromotionRefusedError
+from holdfast.errors import (
+    BackendUnavailableError,
+    InvalidInputError,
+    NotFoundError,
+    PromotionRefusedError,
+    RegistryError,
+)
 
 
 @pytest.fixture
@@ -93,6 +100,65 @@ def test_a_rule_refuses_and_changes_nothing(tracker: MLflowTracker, unique: str)
     assert registry.get(name, 3).stage is Stage.NONE
     assert registry.promote(name, 3, "Staging").answers == ()  # the rule is for Production
     assert registry.promote(name, 4, "Production").archived == (1,)
+
+
+def test_promoting_at_the_same_time(tracker: MLflowTracker, registry: ModelRegistry, unique: str) -> None:
+    name = f"{unique}-model"
+    uri = f"runs:/{log_model(tracker, 1.0)}/model"
+    numbers = [registry.register(name, uri).version for _ in range(3)]
+
+    def promote(number: int) -> str:
+        try:
+            ModelRegistry(open_project(tracker.settings)).promote(name, number, "Production")
+        except BackendUnavailableError:
+            return "locked"  # SQLite takes one writer at a time
+        except RegistryError as error:
+            return "overtaken" if error.retryable else "failed"
+        return "won"
+
+    for _ in range(4):
+        with ThreadPoolExecutor(3) as pool:
+            told = dict(zip(numbers, pool.map(promote, numbers), strict=True))
+        now = {item.version: item for item in registry.versions(name)}
+        inside = [number for number, item in now.items() if item.stage is Stage.PRODUCTION]
+        assert len(inside) == 1
+        assert told[inside[0]] in ("won", "locked")
+        assert "failed" not in told.values()
+        assert registry.get(name, "@production").version == inside[0]
+        tags = {number: item.tags.get(STAGE_TAG) for number, item in now.items()}
+        assert all(tags[number] in (None, str(item.stage)) for number, item in now.items()), tags
+
+
+def test_a_stage_set_by_hand_is_taken_over(tracker: MLflowTracker, registry: ModelRegistry, unique: str) -> None:
+    from mlflow import MlflowClient
+
+    name = f"{unique}-model"
+    uri = f"runs:/{log_model(tracker, 1.0)}/model"
+    for _ in range(2):
+        registry.register(name, uri)
+    with pytest.warns(FutureWarning):
+        MlflowClient(tracking_uri=tracker.settings.tracking_uri).transition_model_version_stage(name, 1, "Production")
+    assert registry.promote(name, 2, "Production").archived == (1,)
+
+
+def test_versions_made_from_versions(tracker: MLflowTracker, registry: ModelRegistry, unique: str) -> None:
+    name, copy = f"{unique}-model", f"{unique}-copy"
+    run_id = log_model(tracker, 1.0)
+    registry.register(name, f"runs:/{run_id}/model")
+    registry.promote(name, 1, "Production")
+    forms = (
+        "models:/{}/1",
+        "models:/{}/Production",
+        "models://{}/production",
+        "models:/{}@production",
+        "models:/{}/latest",
+    )
+    for number, form in enumerate(forms, 1):
+        made = registry.register(copy, form.format(name))
+        assert (made.version, made.run_id) == (number, run_id)
+        assert predict(f"models:/{copy}/{number}") == 1.0
+    with pytest.raises(NotFoundError):
+        registry.register(copy, f"models:/{name}/Staging")
 
 
 def test_where_there_is_no_model(tracker: MLflowTracker, registry: ModelRegistry, unique: str, tmp_path: Path) -> None:

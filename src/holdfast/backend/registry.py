@@ -152,6 +152,15 @@ class RegistryStore:
 
     def set_alias(self, name: str, alias: str, version: int) -> None:
         """Point the alias at the version; where it pointed before no longer has it."""
+        try:
+            self._set_alias(name, alias, version)
+        except (BackendError, InvalidInputError) as error:
+            if not _is_already_there(error):
+                raise
+            # Two that set a new alias at once both insert it; now the row is there and is changed.
+            self._set_alias(name, alias, version)
+
+    def _set_alias(self, name: str, alias: str, version: int) -> None:
         with self._connection.registry(f"point {name}@{alias} at version {version}"):
             self._client.set_registered_model_alias(name, alias, str(version))
 
@@ -174,6 +183,11 @@ class RegistryStore:
             token = page.token
             if not token:
                 return
+
+
+def _is_already_there(error: HoldfastError) -> bool:
+    text = error.message.lower()
+    return "unique constraint" in text or "duplicate key" in text or "duplicate entry" in text
 
 
 def _cannot_archive(error: HoldfastError) -> bool:

@@ -4,21 +4,25 @@ A stage stands in three places: MLflow's own stage (where the backend still has 
 alias (`staging`, `production`) and the version tag `holdfast.stage`. They are moved together
 and in this order, so that a reader of either finds a version that was Production at some
 moment: first the stage, in one transaction with archiving its predecessor; then the alias,
-which can point at one version only; the tags last.
+which can point at one version only; the tags last. When several promote at once, the alias
+decides and the stages are brought in line with it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from holdfast.backend.entities import ModelVersion, RegisteredModel
-from holdfast.core.names import check_alias, check_keys, check_model_name, check_version
+from holdfast.core.names import check_keys, check_model_name
 from holdfast.core.promotion import CheckAnswer, PromotionRule, parse_rule
 from holdfast.core.stages import STAGE_TAG, Stage, parse_stage
 from holdfast.errors import NotFoundError, PromotionRefusedError, RegistryError
 from holdfast.project import Project
+from holdfast.registry.lookup import find_in_stage, find_version, with_stage
 from holdfast.registry.sources import find_source
+
+_LOOKS = 20
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,7 @@ class ModelRegistry:
             NotFoundError: There is no such model.
         """
         check_model_name(name)
-        found = [_in_step(item) for item in self._project.models.versions(name)]
+        found = [with_stage(item) for item in self._project.models.versions(name)]
         if not found and self._project.models.find_model(name) is None:
             raise NotFoundError(f"There is no registered model {name!r}.", "see `holdfast models list`")
         return found
@@ -79,28 +83,11 @@ class ModelRegistry:
         Raises:
             NotFoundError: There is none.
         """
-        check_model_name(name)
-        if isinstance(version, int) or version.strip().isdecimal():
-            return _in_step(self._project.models.get_version(name, check_version(version)))
-        found = self._by_word(name, version.strip())
-        if found is None:
-            raise NotFoundError(
-                f"Model {name!r} has no version {version!r}.", f"see its versions with `holdfast models show {name}`"
-            )
-        return found
+        return find_version(self._project, name, version)
 
     def find(self, name: str, stage: Stage) -> ModelVersion | None:
         """Return the newest version in a stage, or None."""
-        inside = [item for item in map(_in_step, self._project.models.versions(name)) if item.stage is stage]
-        return inside[0] if inside else None
-
-    def _by_word(self, name: str, word: str) -> ModelVersion | None:
-        if word.lower() == "latest":
-            return next(iter(self.versions(name)), None)
-        if word.lower() in {stage.value.lower() for stage in Stage}:
-            return self.find(name, parse_stage(word))
-        found = self._project.models.find_by_alias(name, check_alias(word.removeprefix("@")))
-        return None if found is None else _in_step(found)
+        return find_in_stage(self._project, name, stage)
 
     def metrics_of(self, version: ModelVersion) -> dict[str, float]:
         """Return the metrics of the run a version came from; empty where it has no run, or the run is gone."""
@@ -149,7 +136,7 @@ class ModelRegistry:
         model = store.find_model(name)
         if text and model is not None and not model.description:
             store.describe_model(name, text)
-        return _in_step(made)
+        return with_stage(made)
 
     def check(self, name: str, version: int | str) -> tuple[CheckAnswer, ...]:
         """Answer each check of the promotion rule for a version, and change nothing."""
@@ -170,62 +157,100 @@ class ModelRegistry:
 
         Raises:
             PromotionRefusedError: The rule says no (for Production); nothing was changed.
-            RegistryError: The version is not ready.
+            RegistryError: The version is not ready, or another one was promoted at the same time and won.
             NotFoundError: There is no such version.
         """
         target = parse_stage(stage)
         found = self.get(name, version)
-        self._check_ready(found, target)
+        self.check_ready(found, target)
         answers = self.check(name, found.version) if target is Stage.PRODUCTION else ()
         _refuse_unless_passed(found, answers)
-        archived = self._others_in(found, target)
+        before = self._others_in(found, target)
         self._move(found, target)
-        for other in archived:
-            self._archive(other)
-        now = self.get(name, found.version)
-        return Promotion(now, found.stage or Stage.NONE, tuple(item.version for item in archived), answers)
+        now = self._settled(found, target)
+        archived = tuple(number for number in before if now[number].stage is Stage.ARCHIVED)
+        return Promotion(now[found.version], found.stage or Stage.NONE, archived, answers)
 
-    def _check_ready(self, version: ModelVersion, target: Stage) -> None:
+    def check_ready(self, version: ModelVersion, target: Stage) -> None:
+        """Check that a version can be served from a stage.
+
+        Raises:
+            RegistryError: It is to be in Staging or Production and is not READY.
+        """
         if target.holds_one and version.status != "READY":
             raise RegistryError(
                 f"{version.name} version {version.version} is {version.status}, not READY.",
                 "wait until it is registered, or register it again",
             )
 
-    def _others_in(self, version: ModelVersion, target: Stage) -> list[ModelVersion]:
+    def _others_in(self, version: ModelVersion, target: Stage) -> list[int]:
         if not target.holds_one:
             return []
-        others = map(_in_step, self._project.models.versions(version.name))
-        return [item for item in others if item.stage is target and item.version != version.version]
+        others = map(with_stage, self._project.models.versions(version.name))
+        return [item.version for item in others if item.stage is target and item.version != version.version]
 
     def _move(self, version: ModelVersion, target: Stage) -> None:
-        self._project.models.set_stage(version.name, version.version, target)
-        self._settle(version, target)
-
-    def _archive(self, version: ModelVersion) -> None:
-        """Archive a predecessor, where moving its successor has not done so already."""
         store = self._project.models
-        if store.get_version(version.name, version.version).stage not in (None, Stage.ARCHIVED):
-            store.set_stage(version.name, version.version, Stage.ARCHIVED)
-        self._settle(version, Stage.ARCHIVED)
-
-    def _settle(self, version: ModelVersion, target: Stage) -> None:
-        """Bring a version's aliases and tag in line with its stage."""
-        store = self._project.models
+        # First what it leaves: from here on, an alias without its stage means that the stage is still to be set.
+        for left in sorted(({"staging", "production"} - {target.alias}) & set(version.aliases)):
+            store.delete_alias(version.name, left)
+        store.set_stage(version.name, version.version, target)
         if target.alias is not None:
             store.set_alias(version.name, target.alias, version.version)
-        aliases = store.get_version(version.name, version.version).aliases
-        for stale in {"staging", "production"} & set(aliases) - {target.alias}:
-            store.delete_alias(version.name, stale)
         store.set_version_tags(version.name, version.version, {STAGE_TAG: target.value})
 
+    def _settled(self, moved: ModelVersion, target: Stage) -> dict[int, ModelVersion]:
+        """Bring stages and tags in line with the aliases, until a look finds nothing to do; return what it sees.
 
-def _in_step(version: ModelVersion) -> ModelVersion:
-    """Fill in the stage from the tag where the backend has no stages."""
-    if version.stage is not None:
-        return version
+        When several promote at once, the alias decides, since it can point at one version only: the
+        last one to set it wins. Whoever changes anything looks again, so the last look is at rest.
+
+        Raises:
+            RegistryError: Another version got the alias meanwhile, or others kept changing it.
+        """
+        name = moved.name
+        for _ in range(_LOOKS):
+            seen = self._project.models.versions(name)
+            to_do = _out_of_step(seen)
+            for version, stage in to_do:
+                self._correct(version, stage)
+            if to_do:
+                continue
+            now = {item.version: with_stage(item) for item in seen}
+            if now[moved.version].stage is target:
+                return now
+            raise RegistryError(
+                f"{name} version {moved.version} was overtaken: another version became {target.value} meanwhile.",
+                f"see `holdfast models show {name}`, and promote again if this one is meant",
+                retryable=True,
+            )
+        raise RegistryError(f"Others keep promoting versions of {name!r}.", "try again", retryable=True)
+
+    def _correct(self, version: ModelVersion, stage: Stage) -> None:
+        if version.stage is not None and version.stage is not stage:
+            self._project.models.set_stage(version.name, version.version, stage)
+        self._project.models.set_version_tags(version.name, version.version, {STAGE_TAG: stage.value})
+
+
+def _out_of_step(versions: list[ModelVersion]) -> list[tuple[ModelVersion, Stage]]:
+    """Return the versions whose stage or tag must change, each with the stage it shall have.
+
+    A version that has a stage's alias shall be in that stage, and the others in it shall be archived.
+    Where a stage's alias is not set, its versions stay where they are. A tag follows MLflow's stage.
+    """
+    wanted = {item.version: with_stage(item).stage or Stage.NONE for item in versions}
+    for stage in (Stage.STAGING, Stage.PRODUCTION):
+        holder = next((item.version for item in versions if stage.alias in item.aliases), None)
+        if holder is not None:
+            wanted = {number: Stage.ARCHIVED if where is stage else where for number, where in wanted.items()}
+            wanted[holder] = stage
+    return [(item, wanted[item.version]) for item in versions if not _is_in_step(item, wanted[item.version])]
+
+
+def _is_in_step(version: ModelVersion, wanted: Stage) -> bool:
     tag = version.tags.get(STAGE_TAG)
-    return replace(version, stage=parse_stage(tag) if tag else Stage.NONE)
+    # Without a tag, a version that Holdfast never moved is left alone.
+    return with_stage(version).stage is wanted and tag in (None, wanted.value)
 
 
 def _refuse_unless_passed(version: ModelVersion, answers: tuple[CheckAnswer, ...]) -> None:

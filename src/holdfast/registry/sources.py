@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from holdfast.core.uris import join_uri, normalize_model_uri, scheme_of
 from holdfast.errors import InvalidInputError
 from holdfast.project import Project
+from holdfast.registry.lookup import find_version
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,12 @@ def _of_run(project: Project, run_id: str, path: str) -> ModelSource:
 def _of_model(project: Project, uri: str, rest: str) -> ModelSource:
     if rest.startswith("m-") and "/" not in rest and "@" not in rest:
         return ModelSource(uri, project.runs.source_run_of_model(rest), rest)
-    return ModelSource(uri)
+    # Another version's artifacts: MLflow itself resolves numbers only, not stages, aliases and `latest`.
+    name, mark, wanted = rest.partition("@" if "@" in rest else "/")
+    version = find_version(project, name, f"@{wanted}" if mark == "@" else wanted)
+    logged = version.source.removeprefix("models:/")
+    model_id = logged if version.source.startswith("models:/m-") else None
+    return ModelSource(version.source, version.run_id or None, model_id)
 
 
 def _names(project: Project, root: str, path: str) -> set[str]:

@@ -1,0 +1,56 @@
+"""Finding the version that is meant: by number, stage, alias, or `latest`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from holdfast.backend.entities import ModelVersion
+from holdfast.core.names import check_alias, check_model_name, check_version
+from holdfast.core.stages import STAGE_TAG, Stage, parse_stage
+from holdfast.errors import NotFoundError
+from holdfast.project import Project
+
+
+def find_version(project: Project, name: str, version: int | str) -> ModelVersion:
+    """Return one version of a registered model.
+
+    Args:
+        project: Whose registry.
+        name: The registered model.
+        version: Its number, a stage (the newest version in it), an alias (`@alias` too), or `latest`.
+
+    Raises:
+        InvalidInputError: The name, number or alias has a form that MLflow refuses.
+        NotFoundError: There is none.
+    """
+    check_model_name(name)
+    if isinstance(version, int) or version.strip().isdecimal():
+        return with_stage(project.models.get_version(name, check_version(version)))
+    found = _find_by_word(project, name, version.strip())
+    if found is None:
+        raise NotFoundError(
+            f"Model {name!r} has no version {version!r}.", f"see its versions with `holdfast models show {name}`"
+        )
+    return found
+
+
+def _find_by_word(project: Project, name: str, word: str) -> ModelVersion | None:
+    if word.lower() == "latest":
+        return next(iter(map(with_stage, project.models.versions(name))), None)
+    if word.lower() in {stage.value.lower() for stage in Stage}:
+        return find_in_stage(project, name, parse_stage(word))
+    found = project.models.find_by_alias(name, check_alias(word.removeprefix("@")))
+    return None if found is None else with_stage(found)
+
+
+def find_in_stage(project: Project, name: str, stage: Stage) -> ModelVersion | None:
+    """Return the newest version in a stage, or None."""
+    return next((item for item in map(with_stage, project.models.versions(name)) if item.stage is stage), None)
+
+
+def with_stage(version: ModelVersion) -> ModelVersion:
+    """Return the version with its stage filled in from its tag where the backend has no stages."""
+    if version.stage is not None:
+        return version
+    tag = version.tags.get(STAGE_TAG)
+    return replace(version, stage=parse_stage(tag) if tag else Stage.NONE)
