@@ -126,7 +126,7 @@ class _Logged:
 
 
 def _model_name(path: Path | None) -> str:
-    # A model of its own for each file: versions are compared, and only what is measured on the same games can be.
+    # A model of its own for each file name: versions are compared, and only what is measured on the same games can be.
     return "game-outcomes" if path is None else f"game-outcomes-{slug(path.stem)}"
 
 

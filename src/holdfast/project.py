@@ -13,7 +13,10 @@ from holdfast.backend.tracking import TrackingStore
 from holdfast.core.names import check_experiment_name
 from holdfast.core.redaction import Redactor
 from holdfast.core.uris import join_uri, slug
+from holdfast.logs import get_logger
 from holdfast.settings import Settings, load_settings
+
+_log = get_logger(__name__)
 
 
 class Project:
@@ -69,7 +72,21 @@ class Project:
             BackendError: It is deleted, or the store cannot be reached.
         """
         wanted = check_experiment_name(name if name is not None else self.settings.experiment_name)
-        return self.runs.get_or_create_experiment(wanted, self.artifact_location(wanted))
+        found = self.runs.get_or_create_experiment(wanted, self.artifact_location(wanted))
+        self._say_where_files_go(found)
+        return found
+
+    def _say_where_files_go(self, experiment: Experiment) -> None:
+        """Warn where an experiment keeps another root than the configured one: it keeps its first."""
+        root = self.settings.artifact_root
+        if self.settings.artifact_root_is_configured and root and not experiment.artifact_location.startswith(root):
+            _log.warning(
+                "the experiment keeps its files elsewhere than configured",
+                experiment=experiment.name,
+                files=experiment.artifact_location,
+                configured=root,
+                hint="set another MLFLOW_EXPERIMENT_NAME for the configured root",
+            )
 
 
 def open_project(settings: Settings | None = None, **arguments: Any) -> Project:

@@ -108,13 +108,21 @@ def test_what_is_wrong_is_said_with_its_remedy(
 
 
 def test_the_configuration_tells_where_the_experiments_files_really_go(
-    s3_server: S3Access, account: Account, sqlite_uri: str, unique: str, tmp_path: Path
+    s3_server: S3Access,
+    account: Account,
+    sqlite_uri: str,
+    unique: str,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     settings = {"tracking_uri": sqlite_uri, "experiment_name": unique}
     fresh = str(get_mlflow_config(**settings, artifact_uri="s3://new-bucket/x"))
     assert "Storage Type: S3 (Remote)" in fresh
     assert "Note" not in fresh  # nothing is created yet, so nothing can differ
     MLflowTracker(**settings, artifact_uri=str(tmp_path / "local"))
+    assert "keeps its files elsewhere" not in caplog.text
+    MLflowTracker(**settings, artifact_uri="s3://new-bucket/x")
+    assert "keeps its files elsewhere" in caplog.text
     config = get_mlflow_config(**settings, artifact_uri="s3://new-bucket/x")
     assert not config.use_s3
     text = str(config)

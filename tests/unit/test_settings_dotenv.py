@@ -37,11 +37,11 @@ def load(root: Path, content: str | bytes | None = None) -> Settings:
         ("NAME=a#b", "a#b"),
         ("NAME='pa$$w${HOME}rd'", "pa$$w${HOME}rd"),
         ("NAME=${HOME}/x", "${HOME}/x"),
-        ("# NAME=commented", "Default"),
-        ("NAME=", "Default"),
-        ("NAME=''", "Default"),
-        ("NAME='  '", "Default"),
-        ("NAME", "Default"),
+        ("# NAME=commented", None),
+        ("NAME=", None),
+        ("NAME=''", None),
+        ("NAME='  '", None),
+        ("NAME", None),
         ("NAME=first\r\nOTHER=x\r", "first"),
         ("\ufeffNAME=after a byte order mark", "after a byte order mark"),
         ("OTHER='of\nseveral\nlines'\nNAME=later", "later"),
@@ -50,7 +50,7 @@ def load(root: Path, content: str | bytes | None = None) -> Settings:
     ],
 )
 def test_lines(tmp_path: Path, line: str, value: str) -> None:
-    assert load(tmp_path, line.replace("NAME", "MLFLOW_EXPERIMENT_NAME") + "\n").experiment_name == value
+    assert load(tmp_path, line.replace("NAME", "MLFLOW_EXPERIMENT_NAME") + "\n").experiment_name == (value or tmp_path.name)
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,7 @@ _VALUES = {
     "region": ("eu-west-1", "us-west-2"),
     "s3_endpoint_url": ("http://a:9000", "https://b"),
 }
-_DEFAULTS = {"experiment_name": "Default", "region": "us-east-1", "s3_endpoint_url": None}
+_DEFAULTS = {"region": "us-east-1", "s3_endpoint_url": None}
 
 
 @st.composite
@@ -119,9 +119,8 @@ def test_the_strongest_source_wins_and_aliases_agree(root: Path, case: tuple[str
     else:
         found = load(root, sources["environment"], **sources["argument"])
         assert found.origin_of(name).kind == source
-        assert getattr(found, name) == (
-            str(root / "mlartifacts") if name == "artifact_root" and value is None else value
-        )
+        by_folder = {"artifact_root": str(root / "mlartifacts"), "experiment_name": root.name}
+        assert getattr(found, name) == (by_folder.get(name) if value is None else value)
     assert dict(os.environ) == before
 
 
@@ -134,7 +133,7 @@ def test_defaults_keep_everything_in_the_project(tmp_path: Path) -> None:
     assert found.tracking_uri == f"sqlite:///{root}/mlflow.db"
     assert found.artifact_root == str(root / "mlartifacts")
     assert not found.artifact_root_is_configured
-    assert (found.experiment_name, found.region, found.run_name_prefix) == ("Default", "us-east-1", None)
+    assert (found.experiment_name, found.region, found.run_name_prefix) == (root.name, "us-east-1", None)
     assert (found.registry_uri, found.backend_store_uri, found.s3_endpoint_url) == (None, None, None)
     assert (found.s3_ignore_tls, dict(found.s3_upload_extra_args), found.s3_addressing_style) == (False, {}, "auto")
     assert found.credentials.kind == "chain"
@@ -188,7 +187,7 @@ def test_the_trackers_arguments_are_understood(tmp_path: Path) -> None:
     assert (found.artifact_root, found.registry_uri) == ("s3://bucket", "http://host:5000")
     assert found.s3_endpoint_url == "http://minio:9000"
     assert (found.credentials.access_key_id, found.credentials.origin) == ("id", "arguments")
-    assert found.experiment_name == "Default"
+    assert found.experiment_name == found.project_root.name
 
 
 def test_typed_values(tmp_path: Path) -> None:

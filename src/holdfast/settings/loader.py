@@ -124,6 +124,8 @@ def _read(arguments: Layer, project: ProjectFolder, environ: Mapping[str, str]) 
 
 def _settle_storage(draft: _Draft) -> None:
     values = draft.values
+    # Not MLflow's "Default": that is made with the database, its files in ./mlruns whatever the settings say.
+    values.setdefault("experiment_name", draft.root.name or "Default")
     values.setdefault("tracking_uri", f"sqlite:///{(draft.root / 'mlflow.db').as_posix()}")
     values["artifact_root_is_configured"] = "artifact_root" in values
     values.setdefault("artifact_root", default_artifact_root(values["tracking_uri"], draft.root))

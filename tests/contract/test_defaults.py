@@ -1,0 +1,28 @@
+"""What a tracker does where nothing is configured: no experiment, no artifact root, a fresh database."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from holdfast import MLflowTracker, get_mlflow_config
+
+
+def test_files_lie_in_the_project_wherever_the_script_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    root = Path.cwd()
+    (root / "pyproject.toml").write_text("")
+    (root / "deep" / "inside").mkdir(parents=True)
+    (root / "deep" / "f.txt").write_text("x")
+    monkeypatch.chdir(root / "deep" / "inside")
+    before = str(get_mlflow_config())
+    tracker = MLflowTracker()
+    with tracker.run() as run_id:
+        tracker.log_artifact("../f.txt", "")
+    assert tracker.experiment_name == root.name
+    assert tracker.get_run_info(run_id)["artifact_uri"].startswith(f"{root}/mlartifacts/")
+    assert (root / "mlflow.db").exists()
+    assert not list(root.rglob("mlruns"))
+    assert str(get_mlflow_config()) == before
+    assert os.listdir() == []
