@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from holdfast import MLflowTracker, initialize_mlflow
@@ -190,6 +192,30 @@ def test_the_best_of_very_many_runs(tracker: MLflowTracker, name: str, monkeypat
     assert tracker.get_best_run("never logged") is None
 
 
+@pytest.mark.parametrize("looked_at", [2, 2000])
+def test_infinities_are_never_best(tracker: MLflowTracker, looked_at: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("holdfast.tracking.best._LOOKED_AT", looked_at)
+    monkeypatch.setattr("holdfast.tracking.best._ASKED_FOR", 2)
+    assert log_each(tracker, "only", [math.inf, math.inf, math.nan])
+    assert tracker.get_best_run("only") is None
+    assert tracker.get_best_run("only", mode="max") is None
+    runs = log_each(tracker, "loss", [1.0, 2.0, *[math.inf] * 3, *[-math.inf] * 3])
+    for mode, expected in (("min", 0), ("max", 1)):
+        best = tracker.get_best_run("loss", mode=mode)
+        assert best is not None
+        assert (best["run_id"], best["metric_value"]) == (runs[expected], [1.0, 2.0][expected])
+        assert set(best["lacking"]) >= set(runs[-2:])
+
+
+def log_each(tracker: MLflowTracker, name: str, values: list[float]) -> list[str]:
+    runs = []
+    for value in values:
+        with tracker.run() as run_id:
+            tracker.log_metrics({name: value})
+        runs.append(run_id)
+    return runs
+
+
 def test_no_run_has_the_metric(tracker: MLflowTracker) -> None:
     with tracker.run():
         tracker.log_metrics({"loss": math.nan})
@@ -209,6 +235,31 @@ def test_bad_input_names_all_that_is_bad_and_logs_nothing(tracker: MLflowTracker
             tracker.log_metrics({"good": 1.0}, step=1.5)  # type: ignore[arg-type]
     assert tracker.get_run_info(run_id)["metrics"] == {}
     assert tracker.get_run_info(run_id)["params"] == {}
+
+
+def test_no_error_is_raw(tracker: MLflowTracker) -> None:
+    loop: list[object] = []
+    loop.append(loop)
+    calls = [
+        lambda: tracker.log_metrics(None),  # type: ignore[arg-type]
+        lambda: tracker.log_params("abc"),  # type: ignore[arg-type]
+        lambda: tracker.set_tags(3),  # type: ignore[arg-type]
+        lambda: tracker.log_series(None),  # type: ignore[arg-type]
+        lambda: tracker.log_params({"loop": loop}),
+        lambda: tracker.log_params({"nul": "a\0b"}),
+        lambda: tracker.set_tags({"half": "\ud800"}),
+        lambda: tracker.log_metrics({"x": 1}, step=2**63),
+        lambda: tracker.start_run("\ud800", nested=True),
+    ]
+    with tracker.run() as run_id:
+        for call in calls:
+            with pytest.raises(InvalidInputError):
+                call()
+        tracker.log_metrics({"x": 1}, step=2**63 - 1)
+        tracker.log_params({"array": np.arange(2000) % 10})
+    info = tracker.get_run_info(run_id)
+    assert (info["metrics"], info["tags"].get("half")) == ({"x": 1.0}, None)
+    assert json.loads(info["params"]["array"]) == (np.arange(2000) % 10).tolist()
 
 
 def test_a_param_keeps_its_first_value(tracker: MLflowTracker) -> None:
@@ -257,6 +308,14 @@ def test_secrets_are_masked_in_params_and_tags(tracker: MLflowTracker, canary: s
     info = tracker.get_run_info(run_id)
     assert info["params"] == {"db_password": "****", "uri": "https://u:****@host/"}
     assert info["tags"]["db"] == "postgresql://u:****@host/db"
+
+
+def test_secrets_inside_params_and_in_names_are_masked(tracker: MLflowTracker, canary: str) -> None:
+    with tracker.run(f"https://u:{canary}@host/", description=f"https://u:{canary}@host/") as run_id:
+        tracker.log_params({"d": {"a": {"password": canary}}, "list": [{"hf_token": canary, "n": 1}]})
+    info = tracker.get_run_info(run_id)
+    assert info["params"] == {"d": '{"a": {"password": "****"}}', "list": '[{"hf_token": "****", "n": 1}]'}
+    assert info["run_name"] == info["tags"]["mlflow.note.content"] == "https://u:****@host/"
 
 
 def test_known_secrets_are_masked_by_value(tracking_uri: str, unique: str, tmp_path: Path, canary: str) -> None:

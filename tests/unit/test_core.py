@@ -139,13 +139,49 @@ def test_redactors_hide_themselves() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["password", "db.password", "aws_secret_access_key", "API-KEY", "auth_token", "a/secret"]
+    "name",
+    [
+        "password",
+        "db.password",
+        "aws_secret_access_key",
+        "API-KEY",
+        "auth_token",
+        "a/secret",
+        "token",
+        "hf_token",
+        "WANDB_TOKEN",
+        "my.token",
+        "credentials",
+        "aws-credentials",
+    ],
 )
 def test_names_that_tell_a_secret(name: str) -> None:
     assert names_a_secret(name)
 
 
-@pytest.mark.parametrize("name", ["max_tokens", "token_count", "n_tokens", "keyboard", "password_length", "secretary"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "max_tokens",
+        "token_count",
+        "n_tokens",
+        "keyboard",
+        "password_length",
+        "secretary",
+        "tokens",
+        "token_id",
+        "tokenizer",
+        "loss_per_token",
+        "pad_token",
+        "eos_token",
+        "bos-token",
+        "tokenizer.unk_token",
+        "sep_token",
+        "cls_token",
+        "mask_token",
+        "special_token",
+    ],
+)
 def test_names_that_tell_none(name: str) -> None:
     assert not names_a_secret(name)
 

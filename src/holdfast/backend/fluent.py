@@ -5,14 +5,47 @@ environment, from where a child process or another project would pick the values
 Holdfast never does; it sets the variables those functions set beside it. They are private
 names of MLflow, the same from 3.0 to 3.17; `_ask` checks after each change that MLflow
 answers as it should, so that a release which renames them fails loudly here.
+
+Where the functions go is one setting for the whole process; the active runs are a stack for each thread.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import threading
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
 from holdfast.core.uris import mask_uri
 from holdfast.errors import BackendError
+
+# MLflow's own list of a thread's active runs, the innermost last.
+Stack: TypeAlias = list[Any]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the fluent functions go.
+
+    Attributes:
+        tracking_uri: The tracking store.
+        registry_uri: The model registry.
+        experiment_id: What `mlflow.start_run()` uses where it is given no experiment.
+    """
+
+    tracking_uri: str = field(repr=False)
+    registry_uri: str = field(repr=False)
+    experiment_id: str
+
+
+def go_to(place: Place) -> None:
+    """Make the fluent functions use these stores and this experiment, in this process only.
+
+    Raises:
+        BackendError: This release of MLflow keeps them elsewhere.
+    """
+    point_at(place.tracking_uri, place.registry_uri)
+    use_experiment(place.experiment_id)
 
 
 def point_at(tracking_uri: str, registry_uri: str) -> None:
@@ -43,36 +76,67 @@ def use_experiment(experiment_id: str) -> None:
     _ask("experiment", fluent._get_experiment_id(), experiment_id)
 
 
-def enter_run(run_id: str, tracking_uri: str) -> None:
+def enter_run(run_id: str, tracking_uri: str) -> Stack:
     """Make the run the active one of this thread: fluent calls and autologging go to it.
+
+    Returns:
+        The thread's stack, which is what `leave_run` takes it off again, from whichever thread.
 
     Raises:
         BackendError: This release of MLflow keeps its active run elsewhere.
     """
     import mlflow
-    from mlflow.tracking import fluent
 
     run = mlflow.MlflowClient(tracking_uri=tracking_uri).get_run(run_id)
-    fluent._active_run_stack.get().append(mlflow.ActiveRun(run))
+    stack = thread_stack()
+    stack.append(mlflow.ActiveRun(run))
     active = mlflow.active_run()
     _ask("active run", active.info.run_id if active else None, run_id)
+    return stack
 
 
-def leave_run(run_id: str) -> list[str]:
-    """Take the run off this thread's active runs, with those begun inside it and still open.
+def leave_run(stack: Stack, run_id: str, kept: Collection[str] = ()) -> list[str]:
+    """Take a run off a stack, with the runs begun inside it up to the next one of `kept`.
+
+    Args:
+        stack: What `enter_run` returned.
+        run_id: The run; nothing happens where it is not on the stack.
+        kept: Runs that others look after, which stay.
 
     Returns:
         The ids of those inner runs, the innermost first; they are still to be ended.
     """
+    ids = run_ids(stack)
+    if run_id not in ids:
+        return []
+    first = ids.index(run_id)
+    last = first + 1
+    while last < len(ids) and ids[last] not in kept:
+        last += 1
+    del stack[first:last]
+    return ids[first + 1 : last][::-1]
+
+
+def thread_stack() -> Stack:
+    """Return this thread's stack: the same list at each call, and a new one in a forked child."""
     from mlflow.tracking import fluent
 
-    stack: list[Any] = fluent._active_run_stack.get()
-    if run_id not in [run.info.run_id for run in stack]:
-        return []
-    inner: list[str] = []
-    while (last := stack.pop().info.run_id) != run_id:
-        inner.append(last)
-    return inner
+    stack: Stack = fluent._active_run_stack.get()
+    return stack
+
+
+def run_ids(stack: Stack) -> list[str]:
+    """Return the ids of a stack's runs, the innermost last."""
+    return [str(run.info.run_id) for run in list(stack)]
+
+
+def is_any_run_active() -> bool:
+    """Whether a living thread of this process has an active run."""
+    from mlflow.tracking import fluent
+
+    thread_stack()  # a forked child lets go of its parent's stack when it first asks for its own
+    living = {thread.ident for thread in threading.enumerate()}
+    return any(stack for thread, stack in fluent._active_run_stack.get_all_thread_values().items() if thread in living)
 
 
 def active_run_id() -> str | None:

@@ -16,7 +16,13 @@ from holdfast.core.uris import MASK, mask_passwords_in
 _SHORTEST_SECRET = 6
 _SECRET_NAME = re.compile(
     r"(^|[_.\-/ ])(password|passwd|pwd|secret|secret[_\-]?(access[_\-]?)?key|api[_\-]?key|private[_\-]?key"
-    r"|(access|auth|session|bearer|refresh)[_\-]?token)$",
+    r"|credentials?|(access|auth|session|bearer|refresh)[_\-]?token|token)$",
+    re.IGNORECASE,
+)
+# Tokens of a text, not of a login: `pad_token`, `loss_per_token`.
+_WORD_TOKEN = re.compile(
+    r"(^|[_.\-/ ])(pad|eos|bos|unk|sep|cls|mask|special|begin|start|end|stop|eot|blank|image|video|audio"
+    r"|first|last|next|new|per|min|max|n|num)[_\-]token$",
     re.IGNORECASE,
 )
 
@@ -53,5 +59,8 @@ class Redactor:
 
 
 def names_a_secret(name: str) -> bool:
-    """Whether a param or tag of this name holds a secret: `db.password`, `aws_secret_access_key`, `api-key`."""
-    return bool(_SECRET_NAME.search(name))
+    """Whether a param or tag of this name holds a secret: `db.password`, `api-key`, `hf_token`.
+
+    The tokens of a language model (`pad_token`, `max_tokens`) are none.
+    """
+    return bool(_SECRET_NAME.search(name)) and not _WORD_TOKEN.search(name)

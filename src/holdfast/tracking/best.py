@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -14,6 +15,7 @@ from holdfast.project import Project
 
 Mode = Literal["min", "max"]
 _LOOKED_AT = 2000
+_ASKED_FOR = 10
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,8 @@ class BestRun:
     Attributes:
         run: The best run, or None where no run has a number for the metric.
         value: Its value.
-        lacking: Ids of the runs that have no number for it (never logged, or NaN), the latest first.
+        lacking: Ids of the runs that have no number for it (never logged, NaN or infinite), the latest
+            first.
         lacking_is_complete: False where only the latest 2,000 runs were looked through for them.
     """
 
@@ -49,7 +52,7 @@ class BestRun:
 def find_best(
     project: Project, experiment_ids: list[str], metric: str, mode: Mode = "min", filter_string: str = ""
 ) -> BestRun:
-    """Find the run with the least or greatest last value of a metric; NaN is never best.
+    """Find the run with the least or greatest last value of a metric; NaN and infinities are never best.
 
     Args:
         project: Where to look.
@@ -79,8 +82,14 @@ def _ask(project: Project, experiment_ids: list[str], metric: str, mode: Mode, f
     """Let the store sort: with many runs, that is far less than fetching them."""
     # Back-ticks make any name one identifier; the store sorts NaN and missing behind every number.
     order = f"metrics.`{metric}` {'ASC' if mode == 'min' else 'DESC'}"
-    first = project.runs.search_runs(experiment_ids, filter_string, [order], limit=1)
-    return first[0] if first and _has(first[0], metric) else None
+    limit = _ASKED_FOR
+    while True:
+        found = project.runs.search_runs(experiment_ids, filter_string, [order], limit=limit)
+        best = next((run for run in found if _has(run, metric)), None)
+        # Before the best there can only be infinities; behind the first without a value there is nothing.
+        if best is not None or len(found) < limit or _is_lacking(found[-1], metric):
+            return best
+        limit *= _ASKED_FOR
 
 
 def check_mode(mode: str | Callable[..., Any]) -> Mode:
@@ -113,5 +122,9 @@ def _mode_of(choose: Callable[[Iterable[float]], Any]) -> Mode:
 
 
 def _has(run: Run, metric: str) -> bool:
-    value = run.metrics.get(metric)
-    return value is not None and not math.isnan(value)
+    # An SQL database has no infinity: MLflow stores the greatest number instead.
+    return not _is_lacking(run, metric) and abs(run.metrics[metric]) < sys.float_info.max
+
+
+def _is_lacking(run: Run, metric: str) -> bool:
+    return math.isnan(run.metrics.get(metric, math.nan))

@@ -7,21 +7,31 @@ whatever was there before them.
 SIGTERM is turned into an exception in the main thread, as Python does with Ctrl-C: the
 stack unwinds, so that `finally` blocks run and no half-done request is interrupted by
 another one from inside a signal handler.
+
+Processes of `multiprocessing` leave without Python's exit handlers and hooks; there its own
+finalizers end the runs, and what is being raised as they run tells the status.
 """
 
 from __future__ import annotations
 
 import atexit
-import contextlib
 import os
 import signal
 import sys
 import threading
 from collections.abc import Callable
+from multiprocessing.util import Finalize
 from types import FrameType, TracebackType
 from typing import Any
 
+from holdfast.errors import HoldfastError
+from holdfast.logs import get_logger
+from holdfast.tracking.open_run import OpenRun
+
+_log = get_logger(__name__)
 _SIGTERM_EXIT_CODE = 128 + signal.SIGTERM
+# Among multiprocessing's finalizers: before its queues, pools and managers go, and before it waits for children.
+_BEFORE_OTHERS = 100
 
 
 class Terminated(SystemExit):
@@ -54,40 +64,66 @@ class RunGuard:
     """
 
     def __init__(self) -> None:
-        self._open: dict[object, Callable[[str], None]] = {}
+        self._open: dict[OpenRun, Callable[[str], None]] = {}
         self._lock = threading.RLock()
-        self._owner = os.getpid()
+        self._process = os.getpid()
         self._status = "FINISHED"
         self._previous_excepthook: Callable[..., Any] | None = None
         self._previous_sigterm: Any = None
         atexit.register(self.end_all)
+        Finalize(None, self._end_with_child, exitpriority=_BEFORE_OTHERS)
 
-    def add(self, key: object, end: Callable[[str], None]) -> None:
+    def add(self, run: OpenRun, end: Callable[[str], None]) -> None:
         """Watch over a run: `end(status)` is called at the end of the process unless it is removed before."""
+        if self._process != os.getpid():
+            self._start_over()
         with self._lock:
-            if self._owner != os.getpid():  # a forked child: its parent's runs are not its own
-                self._open.clear()
-                self._owner = os.getpid()
             self._status = "FINISHED"
-            self._open[key] = end
+            self._open[run] = end
             self._install()
 
-    def remove(self, key: object) -> None:
+    def _start_over(self) -> None:
+        """Begin anew in a forked child: its parent's runs are not its own."""
+        self._process = os.getpid()
+        self._lock = threading.RLock()  # the parent's may be held by a thread that was not forked
+        self._open = {}
+        Finalize(None, self._end_with_child, exitpriority=_BEFORE_OTHERS)  # a child begins without its parent's
+
+    def remove(self, run: OpenRun) -> None:
         """Stop watching over a run that was ended."""
         with self._lock:
-            self._open.pop(key, None)
+            self._open.pop(run, None)
             if not self._open:
                 self._uninstall()
 
+    def watched(self) -> list[OpenRun]:
+        """Return the runs of all trackers that this process has open, the latest last."""
+        return list(self._open) if self._process == os.getpid() else []
+
     def end_all(self) -> None:
-        """End every open run with the status that fits what was seen; called at the end of the process."""
-        if self._owner != os.getpid():
+        """End every open run with the status that fits what was seen; called at the end of the process.
+
+        Nothing can be raised at this point: those that could not be ended are named in the log.
+        """
+        if self._process != os.getpid():
             return
-        for end in reversed(list(self._open.values())):
-            # Nothing can be raised at this point, and one run must not keep the next from ending.
-            with contextlib.suppress(Exception):
+        failed: list[str] = []
+        for run, end in reversed(list(self._open.items())):
+            try:
                 end(self._status)
+            except Exception as error:  # one run must not keep the next from ending
+                failed.append(
+                    f"{run.run_id} ({error.message if isinstance(error, HoldfastError) else type(error).__name__})"
+                )
         self._open.clear()
+        if failed:
+            _log.error("these runs could not be ended and stay RUNNING", runs="; ".join(failed))
+
+    def _end_with_child(self) -> None:
+        error, value, _ = sys.exc_info()
+        if error is not None and self._status == "FINISHED":
+            self._status = status_for(error, value)
+        self.end_all()
 
     # -- hooks ------------------------------------------------------------------------
 
@@ -113,7 +149,7 @@ class RunGuard:
         (self._previous_excepthook or sys.__excepthook__)(error, value, trace)
 
     def _on_sigterm(self, number: int, frame: FrameType | None) -> None:
-        if self._owner != os.getpid() or self._previous_sigterm is None:
+        if self._process != os.getpid() or self._previous_sigterm is None:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             os.kill(os.getpid(), signal.SIGTERM)
             return

@@ -10,7 +10,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from holdfast.backend import fluent
 from holdfast.backend.tracking import now_ms
 from holdfast.core.names import check_end_status, check_version
 from holdfast.errors import InvalidInputError, RunStateError
@@ -20,12 +19,14 @@ from holdfast.registry import ModelRegistry
 from holdfast.settings import Settings
 from holdfast.tracking.best import check_mode, find_best
 from holdfast.tracking.lifecycle import status_for
-from holdfast.tracking.open_runs import OpenRun, OpenRuns
-from holdfast.tracking.values import to_params, to_points, to_tags
+from holdfast.tracking.open_run import OpenRun
+from holdfast.tracking.open_runs import Blocks, OpenRuns
+from holdfast.tracking.values import is_masked, to_params, to_points, to_series, to_tags
 
 _log = get_logger(__name__)
 _PARENT_TAG = "mlflow.parentRunId"
 _DESCRIPTION_TAG = "mlflow.note.content"
+_NAME_TAG = "mlflow.runName"
 
 
 class MLflowTracker:
@@ -38,9 +39,12 @@ class MLflowTracker:
     the tracker is open it is MLflow's active run too, so that autologging and `mlflow.*` calls
     go to the same run.
 
-    As a context manager it ends the open run: FINISHED when the block is left normally, FAILED by an
-    exception, KILLED by Ctrl-C and SIGTERM. Inside the block the first call that logs starts a run
+    As a context manager it ends the runs begun in the block: FINISHED when it is left normally, FAILED by
+    an exception, KILLED by Ctrl-C and SIGTERM. Inside the block the first call that logs starts a run
     if there is none. Without a block the same statuses are set when the process ends.
+
+    Threads may share a tracker. A run belongs to the thread that began it; one without a run of its own logs to
+    the run that another has open, as long as it is the only one.
 
     Args:
         tracking_uri: `http(s)://host:port`, `sqlite:///file.db`, `postgresql://user@host/db`.
@@ -88,11 +92,13 @@ class MLflowTracker:
                 "give them to load_settings(…), or leave settings out",
             )
         self._project: Project = open_project(settings, **({} if settings is not None else given))
-        self._open = OpenRuns(self._project)
-        self._in_block = False
-        self._configure_mlflow()
-        self.experiment_name = self._project.settings.experiment_name
+        for notice in self.settings.notices:
+            _log.warning(notice)
+        self.experiment_name = self.settings.experiment_name
         self.experiment_id = self._get_or_create_experiment(self.experiment_name)
+        self._open = OpenRuns(self._project, self.experiment_id)
+        self._blocks = Blocks()
+        self._open.point_fluent()
 
     def __repr__(self) -> str:
         return f"MLflowTracker(experiment={self.experiment_name!r}, project={self._project!r})"
@@ -107,15 +113,8 @@ class MLflowTracker:
 
     @property
     def run_id(self) -> str | None:
-        """The id of the open run (the innermost), or None."""
-        innermost = self._open.innermost
-        return innermost.run_id if innermost else None
-
-    def _configure_mlflow(self) -> None:
-        settings = self._project.settings
-        for notice in settings.notices:
-            _log.warning(notice)
-        fluent.point_at(settings.tracking_uri, settings.registry_uri or settings.tracking_uri)
+        """The id of the run that this thread logs to (its innermost, or the only one open), or None."""
+        return self._open.run_id
 
     def _get_or_create_experiment(self, name: str) -> str:
         return self._project.experiment(name).experiment_id
@@ -145,52 +144,57 @@ class MLflowTracker:
             The run's id.
 
         Raises:
-            RunStateError: A run is open already, in this tracker or by `mlflow.start_run()`.
+            RunStateError: A run is open already in this thread, of this tracker or by `mlflow.start_run()`.
             NotFoundError: There is no run `run_id`.
         """
-        parent = fluent.active_run_id() or self.run_id
-        if parent is not None and not nested:
-            raise RunStateError(f"Run {parent} is still open.", "end it with end_run(), or pass nested=True")
-        labels = self._redacted(to_tags(tags))
-        if description:
-            labels[_DESCRIPTION_TAG] = self._project.redact(description)
-        if nested and parent is not None:
-            labels[_PARENT_TAG] = parent
+        blocking = self._open.blocking()
+        if blocking is not None and not nested:
+            raise RunStateError(f"Run {blocking} is still open.", "end it with end_run(), or pass nested=True")
+        parent = self._open.parent() if nested else None
+        labels = self._labels(tags, description, parent)
         if run_id is None:
-            run = self._project.runs.create_run(self.experiment_id, run_name or self._default_name(), labels)
+            run = self._project.runs.create_run(self.experiment_id, self._shown_name(run_name), labels)
         else:
             run = self._project.runs.reopen_run(run_id)
             self._project.runs.log(run_id, tags=labels)
-        self._open.enter(OpenRun(run.run_id, run.artifact_uri))
+        self._open.enter(run.run_id, run.artifact_uri, parent)
         return run.run_id
+
+    def _labels(self, tags: Mapping[str, Any] | None, description: str | None, parent: str | None) -> dict[str, str]:
+        texts = to_tags(tags) | (to_tags({_DESCRIPTION_TAG: description}) if description else {})
+        return self._redacted(texts) | ({_PARENT_TAG: parent} if parent else {})
+
+    def _shown_name(self, run_name: str | None) -> str | None:
+        name = run_name or self._default_name()
+        return self._redacted(to_tags({_NAME_TAG: name}))[_NAME_TAG] if name else None
 
     def _default_name(self) -> str | None:
         prefix = self._project.settings.run_name_prefix
         return f"{prefix}-{time.strftime('%Y%m%d-%H%M%S')}" if prefix else None
 
     def end_run(self, status: str = "FINISHED") -> None:
-        """End the open run; nothing happens where none is open.
+        """End this thread's innermost run, or the only one open; nothing happens where none is.
+
+        A run that `mlflow.end_run()` ended keeps the status it got there.
 
         Args:
             status: FINISHED, FAILED or KILLED.
 
         Raises:
             InvalidInputError: Another status.
-            BackendError: The store did not take it; the run is still open then.
+            RunStateError: This thread began no run, and several are open in others.
+            BackendError: The store did not take it, and the run is still open; or it was deleted, and is let go.
         """
-        wanted = check_end_status(status)
-        if self._open.innermost is not None:
-            self._open.end(self._open.innermost, wanted)
+        self._open.end_current(check_end_status(status))
 
     def __enter__(self) -> MLflowTracker:
-        self._in_block = True
+        self._blocks.kept.append(self._open.own())
         return self
 
     def __exit__(
         self, error: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._in_block = False
-        self._open.end_down_to(0, status_for(error, value), raising=error is None)
+        self._open.end_all_but(self._blocks.kept.pop(), status_for(error, value), raising=error is None)
 
     @contextmanager
     def run(
@@ -206,21 +210,24 @@ class MLflowTracker:
 
         Takes what `start_run` takes; ends the run as the tracker's own block does.
         """
-        depth = len(self._open)
+        kept = self._open.own()
         started = self.start_run(run_name, tags, run_id=run_id, nested=nested, description=description)
         try:
             yield started
         except BaseException as error:
-            self._open.end_down_to(depth, status_for(type(error), error), raising=False)
+            self._open.end_all_but(kept, status_for(type(error), error), raising=False)
             raise
-        self._open.end_down_to(depth, "FINISHED", raising=True)
+        self._open.end_all_but(kept, "FINISHED", raising=True)
 
     def _open_run(self) -> OpenRun:
-        if self._open.innermost is None and self._in_block:
+        if self._open.current is None and self._blocks.kept:
             self.start_run()
-        if self._open.innermost is None:
-            raise RunStateError("No run is open.", "call start_run() first, or log inside `with tracker:`")
-        return self._open.innermost
+        run = self._open.current
+        if run is None:
+            raise RunStateError(
+                "No run is open.", "call start_run() first, or log inside this thread's `with tracker:`"
+            )
+        return run
 
     # -- logging ----------------------------------------------------------------------
 
@@ -231,7 +238,7 @@ class MLflowTracker:
 
         Raises:
             InvalidInputError: A name or value that MLflow refuses, or a param that has another value already.
-            RunStateError: No run is open.
+            RunStateError: No run is open, or this thread began none and several are.
         """
         texts = self._redacted(to_params(params))
         self._project.runs.log(self._open_run().run_id, params=texts)
@@ -247,7 +254,7 @@ class MLflowTracker:
 
         Raises:
             InvalidInputError: A name that MLflow refuses, or a value that is no number; nothing is logged then.
-            RunStateError: No run is open.
+            RunStateError: No run is open, or this thread began none and several are.
         """
         points = to_points(metrics, step, now_ms())
         self._project.runs.log(self._open_run().run_id, points)
@@ -261,12 +268,9 @@ class MLflowTracker:
 
         Raises:
             InvalidInputError: As for `log_metrics`; nothing is logged then.
-            RunStateError: No run is open.
+            RunStateError: No run is open, or this thread began none and several are.
         """
-        now = now_ms()
-        longest = max((len(values) for values in metrics.values()), default=0)
-        rows = [{name: values[i] for name, values in metrics.items() if i < len(values)} for i in range(longest)]
-        points = [point for i, row in enumerate(rows) for point in to_points(row, first_step + i, now)]
+        points = to_series(metrics, first_step, now_ms())
         self._project.runs.log(self._open_run().run_id, points)
 
     def set_tags(self, tags: Mapping[str, Any]) -> None:
@@ -276,7 +280,7 @@ class MLflowTracker:
 
     def _redacted(self, texts: Mapping[str, str]) -> dict[str, str]:
         shown = self._project.redact.mapping(texts)
-        masked = sorted(name for name, text in texts.items() if shown[name] != text)
+        masked = sorted(name for name, text in texts.items() if shown[name] != text or is_masked(text))
         if masked:
             _log.warning("secrets were masked", names=", ".join(masked))
         return shown
