@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import csv
 import datetime as dt
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -101,6 +102,8 @@ def load_games(path: str | Path, min_seasons: int = 3) -> pd.DataFrame:
 def _read_sheet(path: Path) -> _Sheet:
     if path.is_dir():
         raise DataError(f"{path} is a folder, not a file of games", "name the CSV file in it")
+    if os.path.exists(path) and not os.path.isfile(path):  # reading a pipe that nobody writes to never ends
+        raise DataError(f"{path} is not a regular file", "save the games in a CSV file, and name that")
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             sheet = _read_rows(str(path), stream)
@@ -124,6 +127,7 @@ def _read_rows(source: str, stream: TextIO) -> _Sheet:
         if not any(cell.strip() for cell in cells):
             continue
         if not header:
+            _refuse_other_separators(source, cells)
             header = [re.sub(r"[\s\-]+", "_", cell.strip().lower()) for cell in cells]
             continue
         rows.append([cell.strip() for cell in cells])
@@ -135,6 +139,13 @@ def _read_rows(source: str, stream: TextIO) -> _Sheet:
         text = f"{source}: not {len(header)} values, as in the header, in {name_rows(ragged)}"
         raise DataError(text, "correct these rows; a comma inside a value needs quotes around it")
     return _Sheet(header, rows, lines)
+
+
+def _refuse_other_separators(source: str, cells: list[str]) -> None:
+    found = [mark for mark in (";", "\t") if len(cells) == 1 and mark in cells[0]]
+    if found:
+        shown = "tabs" if found[0] == "\t" else f"'{found[0]}'"
+        raise DataError(f"{source}: the file looks separated by {shown}", "save it with commas")
 
 
 def _find_columns(source: str, header: list[str]) -> dict[str, int]:

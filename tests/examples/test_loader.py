@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pandas as pd
@@ -97,7 +98,8 @@ _HOSTILE: dict[str, tuple[str | bytes, list[str]]] = {
     "a column missing": ("season,date,team1,team2\n2020,2019-11-01,A,B\n", ["missing column prob1_outcome"]),
     "points of one side": ("season,date,home,away,home_points\n2020,2019-11-01,A,B,1\n", ["column away_points"]),
     "a column twice": ("season,date,date,team1\n1,2,3,4\n", ["column date is there twice"]),
-    "semicolons": (_forecast().replace(",", ";"), ["missing column", "season;date"]),
+    "semicolons": (_forecast().replace(",", ";"), ["looks separated by ';'", "save it with commas"]),
+    "tabs": (_forecast().replace(",", "\t"), ["looks separated by tabs", "save it with commas"]),
     "bad dates": (
         _forecast("2022,31/02/2022,Jays,Auks,0.5,1,0.5,0", "2022,2022-02-31,Jays,Auks,0.5,1,0.5,0"),
         ["date is not a date such as 2022-04-30 ('31/02/2022') in rows 6 and 7"],
@@ -159,6 +161,12 @@ def test_no_file_and_a_folder(tmp_path: Path) -> None:
         load_games(tmp_path / "absent.csv")
     with pytest.raises(DataError, match="is a folder"):
         load_games(tmp_path)
+
+
+def test_a_pipe_is_refused_rather_than_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.csv")
+    with pytest.raises(DataError, match="not a regular file"):
+        load_games(tmp_path / "pipe.csv")
 
 
 def test_the_real_file_is_read_whole(real_games: pd.DataFrame) -> None:

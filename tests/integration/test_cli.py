@@ -66,7 +66,7 @@ def test_wrong_usage(run: Run) -> None:
     assert run("runs", "list", "--limit", "0").returncode == 2
     done = run("runs", "best", "loss", "--mode", "biggest")
     assert done.returncode == 2
-    assert "no mode" in done.stderr
+    assert "is not one of 'min'" in done.stderr
 
 
 def test_looking_creates_nothing(run: Run) -> None:
@@ -110,6 +110,11 @@ def test_runs(run: Run, sqlite_uri: str, canary: str) -> None:
     missing = run("runs", "best", "never", **settings)
     assert (missing.returncode, missing.stdout) == (1, "")
     assert "2 runs have no never" in missing.stderr
+    assert "experiments with runs: exp (2)" in missing.stderr
+    for options in (["-e", "Default"], ["-f", "metrics.x > 9"]):
+        nothing = run("runs", "list", *options, **settings)
+        assert nothing.returncode == 0
+        assert "experiments with runs: exp (2); choose one with --experiment" in nothing.stderr
     elsewhere = run("runs", "list", "-e", "nope", **settings)
     assert elsewhere.returncode == 1
     assert "there are: Default, exp" in elsewhere.stderr
@@ -148,6 +153,18 @@ def test_models(run: Run, sqlite_uri: str, tmp_path: Path) -> None:
     assert run("models", "promote", "m", "0", **settings).returncode == 2
     assert run("models", "promote", "m", "9", **settings).returncode == 1
     assert run("models", "promote", "m", "1", "--to", "Best", **settings).returncode == 2
+    for unknown in (("unknown", "1"), ("m", "9"), ("m", "champion")):
+        for stage in ("Staging", "Production"):
+            done = run("models", "promote", *unknown, "--to", stage, "--dry-run", **settings)
+            assert (done.returncode, done.stdout) == (1, "")
+    would = run("models", "promote", "m", "latest", "--to", "Archived", "--dry-run", **settings)
+    assert (would.returncode, would.stdout) == (0, "No rule applies; m version latest would be moved to Archived.\n")
+    assert "no promotion rule" not in would.stderr
+    Path("pyproject.toml").unlink()
+    for option in (["--dry-run"], []):
+        unruled = run("models", "promote", "m", "1", *option, **settings)
+        assert unruled.returncode == 0
+        assert "no promotion rule is set ([tool.holdfast.promotion])" in unruled.stderr
     assert run("models", "show", "unknown", **settings).returncode == 1
     assert run("models", "show", "a/b", **settings).returncode == 2
     done = json.loads(run("models", "promote", "m", "1", "--to", "Archived", "--json", **settings).stdout)
@@ -169,6 +186,32 @@ def test_settings_that_contradict(run: Run) -> None:
     assert done.returncode == 2
     assert "MLFLOW_ARTIFACT_ROOT" in done.stderr
     assert "MLFLOW_ARTIFACT_URI" in done.stderr
+
+
+@pytest.mark.parametrize("arguments", ["runs list --json", "runs list", "--help", "runs show --help", "runs nonsense"])
+def test_a_reader_that_has_left(sqlite_uri: str, arguments: str) -> None:
+    with MLflowTracker(tracking_uri=sqlite_uri, experiment_name="exp") as tracker:
+        tracker.log_params({"long": "x" * 400})
+    settings = {"MLFLOW_TRACKING_URI": sqlite_uri, "MLFLOW_EXPERIMENT_NAME": "exp"}
+    done = _in_shell(f"(H {arguments} 2>&1; echo $? >&3) 3>&2 | true", **settings)
+    assert (done.stdout, done.stderr) == ("", "141\n")
+
+
+def test_a_closed_standard_output(sqlite_uri: str) -> None:
+    settings = {"MLFLOW_TRACKING_URI": sqlite_uri}
+    for arguments, code in (("config show", 0), ("config show --json", 0), ("--version", 0), ("runs show nope", 1)):
+        done = _in_shell(f"H {arguments} >&-", **settings)
+        assert (done.returncode, done.stdout) == (code, "")
+        assert "unexpected" not in done.stderr
+        done = _in_shell(f"H {arguments} >&- 2>&-", **settings)
+        assert (done.returncode, done.stdout, done.stderr) == (code, "", "")
+
+
+def _in_shell(script: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a script in which H is the command."""
+    command = ["bash", "-c", f'H() {{ "{sys.executable}" -m holdfast "$@"; }}\n{script}']
+    environ = {**os.environ, **environment}
+    return subprocess.run(command, env=environ, capture_output=True, text=True, check=False, timeout=120)
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

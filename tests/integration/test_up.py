@@ -66,6 +66,27 @@ def test_up_serves_the_projects_runs_and_ends_on_ctrl_c(sqlite_uri: str, unique:
     assert [path.name for path in Path("mlartifacts").rglob("f.txt")] == ["f.txt"]
 
 
+def test_up_tells_that_its_server_died(sqlite_uri: str, tmp_path: Path) -> None:
+    log = tmp_path / "logs" / "server.log"
+    with up("--log", str(log), MLFLOW_TRACKING_URI=sqlite_uri) as (process, _):
+        assert process.stdout is not None
+        assert "Uvicorn running" in log.read_text()
+        assert log.stat().st_mode & 0o777 == 0o600
+        _kill_server_of(process.pid)
+        assert process.wait(timeout=60) == 1
+        said = process.stdout.read()
+    assert "error: The MLflow server ended by itself: it was killed by signal 9." in said
+    assert str(log) in said
+    assert "Uvicorn running" in said
+
+
+def _kill_server_of(pid: int) -> None:
+    """SIGKILL MLflow's process: the child of the small process between `holdfast up` and it."""
+    between = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0]
+    server = Path(f"/proc/{between}/task/{between}/children").read_text().split()[0]
+    os.kill(int(server), signal.SIGKILL)
+
+
 def test_up_keeps_files_in_the_projects_bucket(
     s3_server: S3Access, sqlite_uri: str, unique: str, tmp_path: Path
 ) -> None:

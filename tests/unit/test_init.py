@@ -239,10 +239,23 @@ def test_nothing_is_written_through_a_link(project: Path, tmp_path: Path) -> Non
     for name in (".gitignore", "pyproject.toml"):
         (project / name).unlink()
         (project / name).symlink_to(target)
-        with pytest.raises(SettingsError, match="is a link"):
+        with pytest.raises(SettingsError, match="is a link") as caught:
             plan_init(project)
+        assert f"leads nowhere: rm {project / name}" in caught.value.hint
         (project / name).unlink()
     assert not target.exists()
+
+
+def test_the_hint_on_a_link_makes_a_file_of_it(project: Path, tmp_path: Path) -> None:
+    target = tmp_path / "shared ignores"
+    target.write_text("*.log\n")
+    (project / ".gitignore").symlink_to(target)
+    with pytest.raises(SettingsError) as caught:
+        plan_init(project)
+    command = caught.value.hint.partition(": ")[2].partition(";")[0]
+    subprocess.run(command, shell=True, check=True)  # noqa: S602
+    assert plan_init(project)[0].action == "append"
+    assert target.read_text() == "*.log\n"
 
 
 def test_a_file_that_appears_meanwhile_is_not_overwritten(project: Path) -> None:

@@ -20,7 +20,7 @@ SAID = {
     "ModuleNotFoundError: No module named 'MySQLdb'": ("MySQLdb", "pip install MySQLdb"),
     "NoSuchModuleError: Can't load plugin: sqlalchemy.dialects:postgresql.nope": ("postgresql.nope", "psycopg"),
     "sqlite3.DatabaseError: file is not a database": ("no SQLite database", "backup"),
-    "sqlite3.OperationalError: attempt to write a readonly database": ("opened for writing", "ls -l"),
+    "sqlite3.OperationalError: attempt to write a readonly database": ("opened for writing", "chmod"),
     "sqlite3.OperationalError: database is locked": ("Another process", "PostgreSQL"),
     "[Errno 98] error while attempting to bind: address already in use": ("port", "--port"),
     "failed to resolve host 'db': Name or service not known": ("host name 'db'", "correct the host"),

@@ -50,7 +50,8 @@ def load(root: Path, content: str | bytes | None = None) -> Settings:
     ],
 )
 def test_lines(tmp_path: Path, line: str, value: str) -> None:
-    assert load(tmp_path, line.replace("NAME", "MLFLOW_EXPERIMENT_NAME") + "\n").experiment_name == (value or tmp_path.name)
+    settings = load(tmp_path, line.replace("NAME", "MLFLOW_EXPERIMENT_NAME") + "\n")
+    assert settings.experiment_name == (value or tmp_path.name)
 
 
 @pytest.mark.parametrize(

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from holdfast.backend.database import check_opens
 from holdfast.backend.errors import reach_hint, translated
 from holdfast.backend.reach import check_listening
 from holdfast.core.redaction import Redactor
-from holdfast.core.uris import is_database, mask_uri, sqlite_path
+from holdfast.core.uris import is_database, mask_uri, scheme_of, sqlite_path
+from holdfast.errors import PermissionDeniedError
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -52,10 +55,9 @@ class Connection:
         Raises:
             HoldfastError: MLflow lacks what a database store needs, or the store cannot be opened.
         """
+        for uri in dict.fromkeys((self.tracking_uri, self.registry_uri)):
+            self._check_reachable(uri)
         with self.tracking("open the tracking store"), quiet_migrations():
-            for uri in {self.tracking_uri, self.registry_uri}:
-                check_listening(uri, reach_hint(uri))
-                _make_sqlite_folder(uri)
             from mlflow import MlflowClient
 
             client = MlflowClient(tracking_uri=self.tracking_uri, registry_uri=self.registry_uri)
@@ -64,11 +66,33 @@ class Connection:
                 client.search_experiments(max_results=1)
             return client
 
+    def _check_reachable(self, uri: str) -> None:
+        """Find out in seconds what MLflow would retry for minutes, with thirty lines on the screen."""
+        with translated(
+            "open the tracking store" if uri == self.tracking_uri else "open the registry", uri, self.redact
+        ):
+            check_listening(uri, reach_hint(uri))
+            _make_sqlite_folder(uri)
+            if is_database(uri) and not _has_tls_of_mlflows_own(uri):
+                check_opens(uri)
+
+
+def _has_tls_of_mlflows_own(uri: str) -> bool:
+    # MLflow gives these to MySQL's driver itself, so only MLflow can tell whether it can connect.
+    return scheme_of(uri) == "mysql" and any(name.startswith("MLFLOW_MYSQL_SSL_") for name in os.environ)
+
 
 def _make_sqlite_folder(uri: str) -> None:
     path = sqlite_path(uri)
-    if path is not None:
+    if path is None:
+        return
+    try:
         path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PermissionDeniedError(
+            f"The folder of the database {path} cannot be made: {error.strerror}.",
+            f"make it writable for this user, or name another file in MLFLOW_TRACKING_URI (`ls -ld '{path.parent}'`)",
+        ) from None
 
 
 @contextmanager

@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from holdfast.backend.diagnosis import diagnose
 from holdfast.core.redaction import Redactor
-from holdfast.core.uris import mask_uri, scheme_of
+from holdfast.core.uris import is_database, mask_uri, scheme_of, sqlite_path
 from holdfast.errors import (
     AlreadyExistsError,
     BackendError,
@@ -83,6 +84,9 @@ def translate(error: Exception, doing: str, uri: str, redact: Redactor) -> Holdf
     """Return the Holdfast error for what MLflow, SQLAlchemy or requests raised."""
     text = redact(_first_lines(str(error) or type(error).__name__))
     where = mask_uri(uri)
+    known = _diagnosed(error, uri)
+    if known is not None:
+        return type(known)(redact(f"Cannot {doing}: {known.message}"), redact(known.hint), known.retryable)
     if isinstance(error, ImportError):
         return MissingDependencyError(f"Cannot {doing} on {where}: {text}", "pip install 'holdfast[server]'")
     if _SCHEMA.search(text):
@@ -101,10 +105,19 @@ def translate(error: Exception, doing: str, uri: str, redact: Redactor) -> Holdf
     return kind(message, _HINTS.get(kind, ""))
 
 
+# The codes under which MLflow passes on what a database says; elsewhere the same words may be a user's own.
+_CODES_OF_DATABASES = (None, "TEMPORARILY_UNAVAILABLE", "BAD_REQUEST", "INTERNAL_ERROR")
 _HINTS: dict[type[HoldfastError], str] = {
     NotFoundError: "look it up with `holdfast runs list` or `holdfast models list`",
     PermissionDeniedError: "export MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN",
 }
+
+
+def _diagnosed(error: Exception, uri: str) -> HoldfastError | None:
+    if not is_database(uri) or getattr(error, "error_code", None) not in _CODES_OF_DATABASES:
+        return None
+    said = str(error).partition("\n[SQL")[0]  # what follows holds the user's own values
+    return diagnose(said, uri)
 
 
 def _kind_of(error: Exception, text: str) -> type[HoldfastError]:
@@ -123,7 +136,8 @@ def reach_hint(uri: str) -> str:
     if scheme in ("http", "https"):
         return "start the server (`holdfast up`) or mend MLFLOW_TRACKING_URI"
     if scheme == "sqlite":
-        return "another process holds the database; try again, or use PostgreSQL for many writers"
+        path = sqlite_path(uri)
+        return f"see whether file and disk are in order: `ls -l '{path}'; df -h '{path.parent if path else '.'}'`"
     return "start the database, or mend MLFLOW_TRACKING_URI"
 
 

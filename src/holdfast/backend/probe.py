@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from holdfast.backend.database import connected
 from holdfast.core.redaction import Redactor
 from holdfast.core.uris import is_database, mask_uri, scheme_of, sqlite_path
 
@@ -53,13 +54,10 @@ def _ask_database(uri: str, experiment: str) -> ExperimentPlace:
     path = sqlite_path(uri)
     if path is not None and not path.exists():
         return ExperimentPlace(None, "not created yet")
-    from sqlalchemy import create_engine, text
-    from sqlalchemy.pool import NullPool
+    from sqlalchemy import text
 
-    options = {"connect_timeout": int(_TIMEOUT_S)} if scheme_of(uri) in ("postgresql", "mysql") else {}
-    engine = create_engine(uri, connect_args=options, poolclass=NullPool)
     query = text("SELECT artifact_location FROM experiments WHERE name = :name")
-    with engine.connect() as connection:
+    with connected(uri, int(_TIMEOUT_S)) as connection:
         row = connection.execute(query, {"name": experiment}).first()
     return ExperimentPlace(None, "not created yet") if row is None else ExperimentPlace(str(row[0]))
 

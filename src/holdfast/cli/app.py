@@ -3,7 +3,8 @@
 Only typer and the standard library are imported at the top of these files, so that
 `holdfast --help` and shell completion stay instant.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage or settings, 3 try again later, 130 Ctrl-C.
+Exit codes: 0 done, 1 failed, 2 wrong usage or settings, 3 try again later, 130 Ctrl-C,
+141 whoever read the output has left.
 """
 
 from __future__ import annotations
@@ -51,6 +52,16 @@ def _root(
 
 def main() -> NoReturn:
     """Run the command; the entry point of `holdfast`."""
+    from holdfast.cli.pipes import prepare_pipes
+
+    prepare_pipes()
+    try:
+        _run()
+    finally:
+        sys.stdout.flush()  # a reader who has left is noticed here, not by the dying interpreter
+
+
+def _run() -> NoReturn:
     from holdfast.errors import HoldfastError
 
     try:
@@ -62,9 +73,6 @@ def main() -> NoReturn:
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
-    except BrokenPipeError:  # `holdfast runs list | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
     except Exception as error:
         _fail_unexpectedly(error)
     sys.exit(0)

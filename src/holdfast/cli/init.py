@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -173,7 +174,8 @@ def _existing(path: Path) -> str | None:
 
     if path.is_symlink():
         raise SettingsError(
-            f"{path} is a link; nothing is written through it.", "edit its target by hand, see the docs"
+            f"{path} is a link; nothing is written through it.",
+            f"{_unlink_command(path)}; then run `holdfast init` again",
         )
     if path.is_dir():
         raise SettingsError(f"{path} is a folder (a virtual environment?), not a file.", f"rename it: mv {path} .venv")
@@ -184,6 +186,13 @@ def _existing(path: Path) -> str | None:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise SettingsError(f"{path} cannot be read: {reason}.", f"see `ls -l {path}`") from None
+
+
+def _unlink_command(path: Path) -> str:
+    target = os.path.realpath(path)
+    if not os.path.exists(target):
+        return f"the link leads nowhere: rm {shlex.quote(str(path))}"
+    return f"make it a file of its own: cp --remove-destination {shlex.quote(target)} {shlex.quote(str(path))}"
 
 
 def _appended(path: Path, before: str, block: str, reason: str) -> Step:

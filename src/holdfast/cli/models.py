@@ -8,6 +8,9 @@ import typer
 
 if TYPE_CHECKING:
     from holdfast.backend.entities import ModelVersion, RegisteredModel
+    from holdfast.cli.output import Output
+    from holdfast.core.promotion import CheckAnswer
+    from holdfast.core.stages import Stage
     from holdfast.registry import ModelRegistry
 
 app = typer.Typer(help="Look at registered models and promote their versions.", no_args_is_help=True)
@@ -61,51 +64,64 @@ def promote(
     For Production the rule in [tool.holdfast.promotion] is checked first; where it says no, nothing is
     changed and the exit code is 1.
 
-    Example: holdfast models promote nba-game-outcome latest --to Production
+    Example: holdfast models promote game-outcomes latest --to Production
     """
+    from holdfast.cli.output import get_output
     from holdfast.core.stages import Stage, parse_stage
 
     target = parse_stage(to)
     registry = _registry()
-    if dry_run:
-        _show_check(registry, name, version, target is Stage.PRODUCTION, json)
-    else:
-        _promote(registry, name, version, target.value, json)
-
-
-def _promote(registry: ModelRegistry, name: str, version: str, stage: str, json: bool) -> None:
-    from holdfast.cli.output import get_output
-
-    done = registry.promote(name, version, stage)
     out = get_output(json)
-    if json:
+    if dry_run:
+        answers = _check(registry, name, version, target)
+        _show_check(out, f"{name} version {version}", target, answers)
+    else:
+        _promote(registry, name, version, target, out)
+        answers = ()
+    if target is Stage.PRODUCTION and not registry.rule.checks:
+        out.hint("no promotion rule is set ([tool.holdfast.promotion])")
+    if not all(answer.passed for answer in answers):
+        raise typer.Exit(1)
+
+
+def _promote(registry: ModelRegistry, name: str, version: str, target: Stage, out: Output) -> None:
+    done = registry.promote(name, version, target)
+    if out.json:
         checks = [{"check": a.check, "passed": a.passed, "reason": a.reason} for a in done.answers]
         out.data({**_version_dict(done.version), "archived": list(done.archived), "checks": checks})
         return
     for answer in done.answers:
         out.line(f"  passed: {answer.check} ({answer.reason})")
-    out.line(f"{name} version {done.version.version}: {done.from_stage.value} -> {stage}")
+    out.line(f"{name} version {done.version.version}: {done.from_stage.value} -> {target.value}")
     for number in done.archived:
-        out.line(f"{name} version {number}: {stage} -> Archived")
+        out.line(f"{name} version {number}: {target.value} -> Archived")
 
 
-def _show_check(registry: ModelRegistry, name: str, version: str, applies: bool, json: bool) -> None:
-    from holdfast.cli.output import get_output
+def _check(registry: ModelRegistry, name: str, version: str, target: Stage) -> tuple[CheckAnswer, ...]:
+    """Return the rule's answers; empty where none applies.
 
-    answers = registry.check(name, version) if applies else ()
-    out = get_output(json)
-    if json:
+    Raises:
+        NotFoundError: There is no such model or version.
+        RegistryError: The version is not ready.
+    """
+    from holdfast.core.stages import Stage
+
+    found = registry.get(name, version)
+    registry.check_ready(found, target)
+    return registry.check(name, found.version) if target is Stage.PRODUCTION else ()
+
+
+def _show_check(out: Output, which: str, target: Stage, answers: tuple[CheckAnswer, ...]) -> None:
+    if out.json:
         out.data([{"check": a.check, "passed": a.passed, "reason": a.reason} for a in answers])
     elif answers:
         out.table(
-            f"Rule for Production, {name} version {version}",
+            f"Rule for {target.value}, {which}",
             ["check", "answer", "why"],
             [[a.check, "passed" if a.passed else "refused", a.reason] for a in answers],
         )
     else:
-        out.line("No rule applies; the version would be moved.")
-    if not all(answer.passed for answer in answers):
-        raise typer.Exit(1)
+        out.line(f"No rule applies; {which} would be moved to {target.value}.")
 
 
 def _registry() -> ModelRegistry:

@@ -15,6 +15,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+# Columns of characters; rich makes a table as wide as its text, up to this.
+_UNBOUNDED = 1_000_000
+
 
 class Output:
     """Writes results for a person or for a program.
@@ -33,7 +36,7 @@ class Output:
         sys.stdout.write(json.dumps(_plain(obj), indent=2, ensure_ascii=False) + "\n")
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """Print a table on stdout for a person; on a pipe its width is what its text needs."""
+        """Print a table on stdout for a person; on a pipe it is as wide as its text, and nothing is wrapped."""
         if self.json:
             return
         table = Table(title=title or None, title_justify="left", header_style="bold")
@@ -41,7 +44,7 @@ class Output:
             table.add_column(column, overflow="fold")
         for row in rows:
             table.add_row(*(escape(cell) for cell in row))
-        console = self._out if self._out.is_terminal else Console(file=sys.stdout, width=200)
+        console = self._out if self._out.is_terminal else Console(file=sys.stdout, width=_UNBOUNDED)
         console.print(table)
 
     def line(self, text: str) -> None:

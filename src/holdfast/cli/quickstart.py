@@ -118,7 +118,19 @@ def _show(out: Output, result: Any) -> None:
         ["step", "result"],
         _steps(result, mask_uri(result.tracking_uri), mask_uri(result.artifact_uri)),
     )
-    out.line("Open MLflow's page with:  holdfast up")
+    out.line(f"Open MLflow's page with:  {_command()} up")
+
+
+def _command() -> str:
+    """Return how this user calls the command: by name where it is on the path, else by where it lies."""
+    import os
+    import shutil
+    import sys
+
+    beside = Path(sys.executable).with_name("holdfast")
+    if shutil.which("holdfast") or not beside.exists():
+        return "holdfast"
+    return os.path.relpath(beside) if beside.is_relative_to(Path.cwd()) else str(beside)
 
 
 def _steps(result: Any, tracking: str, artifacts: str) -> list[list[str]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -20,6 +22,15 @@ FilterOption = Annotated[
     str, typer.Option("--filter", "-f", help="In MLflow's language: \"attributes.status = 'FINISHED'\".")
 ]
 
+_LOOKED_AT = 100
+
+
+class Mode(StrEnum):
+    """Which value of a metric is best."""
+
+    MIN = "min"
+    MAX = "max"
+
 
 @app.command("list")
 def list_runs(
@@ -30,7 +41,7 @@ def list_runs(
 ) -> None:
     """List an experiment's runs, the latest first.
 
-    Example: holdfast runs list -e nba-game-outcomes -f "metrics.`test/auc` > 0.65"
+    Example: holdfast runs list -e game-outcomes -f "metrics.`test/auc` > 0.65"
     """
     from holdfast.cli.output import get_output
 
@@ -42,6 +53,9 @@ def list_runs(
         return
     columns = ["run", "name", "status", "started", "took", "metrics"]
     out.table(f"Runs of {_name(project, experiment)}", columns, [_row(run) for run in found])
+    if not found:
+        matching = " matches the filter" if filter_string else ""
+        out.hint(f"no run of {_name(project, experiment)!r}{matching}; {_where_runs_are(project)}")
 
 
 @app.command("show")
@@ -69,27 +83,27 @@ def show_run(
 @app.command("best")
 def best_run(
     metric: Annotated[str, typer.Argument(help="Any metric name, such as val/loss.")],
-    mode: Annotated[str, typer.Option(help="min or max.")] = "min",
+    mode: Annotated[Mode, typer.Option(help="Whether the least or the greatest value is best.")] = Mode.MIN,
     experiment: ExperimentOption = None,
     filter_string: FilterOption = "",
     json: Json = False,
 ) -> None:
     """Show the run with the least (or greatest) value of a metric, and which runs never logged it.
 
-    Example: holdfast runs best test/auc --mode max
+    Example: holdfast runs best test/auc --mode max -e game-outcomes
     """
     from holdfast.cli.output import get_output
     from holdfast.core.uris import mask_uri
     from holdfast.errors import NotFoundError
     from holdfast.tracking.best import check_mode, find_best
 
-    chosen = check_mode(mode)
+    chosen = check_mode(mode.value)
     project, ids = _open(experiment)
     best = find_best(project, ids, metric, chosen, filter_string)
     lacking = f"{len(best.lacking)} runs have no {metric}"
     if best.run is None:
         where = f"experiment {_name(project, experiment)!r} on {mask_uri(project.settings.tracking_uri)}"
-        raise NotFoundError(f"No run of {where} has a number for {metric!r} ({lacking}).", "see `holdfast runs list`")
+        raise NotFoundError(f"No run of {where} has a number for {metric!r} ({lacking}).", _where_runs_are(project))
     out = get_output(json)
     if json:
         out.data({**_as_dict(best.run), "metric": metric, "metric_value": best.value, "lacking": list(best.lacking)})
@@ -129,6 +143,18 @@ def _open(experiment: str | None) -> tuple[Project, list[str]]:
             f"there are: {known}; choose one with --experiment" if known else "log a run first: holdfast quickstart",
         )
     return project, [found.experiment_id]
+
+
+def _where_runs_are(project: Project) -> str:
+    """Return in which experiments the latest runs are, as a hint for who looked where none is."""
+    names = {item.experiment_id: item.name for item in project.runs.experiments()}
+    latest = project.runs.search_runs(list(names), limit=_LOOKED_AT)
+    counts = Counter(names[run.experiment_id] for run in latest)
+    if not counts:
+        return "no experiment has runs yet; log one first: holdfast quickstart"
+    which = "experiments with runs" if len(latest) < _LOOKED_AT else f"experiments of the latest {_LOOKED_AT} runs"
+    listed = ", ".join(f"{name} ({count})" for name, count in counts.most_common(10))
+    return f"{which}: {listed}; choose one with --experiment"
 
 
 def _as_dict(run: Run) -> dict[str, Any]:

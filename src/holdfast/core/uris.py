@@ -31,6 +31,7 @@ _ARTIFACT_STORES = ("s3", "gs", "r2", "dbfs", "hdfs", "viewfs", "ftp", "sftp", "
 _WITHOUT_LOGIN = ("models", "runs")
 _SHOWS_LONE_USER = (*_DATABASES, *_CONTAINER_STORES, "postgres")
 _SHOWS_PATH = (*_ARTIFACT_STORES, *_DATABRICKS, "http", "https", "file")
+_LIKE_A_HOST = re.compile(r"(localhost|[\w\-]+(\.[\w\-]+)+)/")
 _RUN_ID = re.compile(r"[0-9a-zA-Z][0-9a-zA-Z_\-]*")
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._\-]{1,253}[A-Za-z0-9]")  # as botocore has it: old buckets have capitals
 _STAGES = {"none": "None", "staging": "Staging", "production": "Production", "archived": "Archived"}
@@ -59,9 +60,11 @@ def _masked_login(scheme: str, login: str) -> str:
     if colon:
         # https://TOKEN:@host is how a token is given to HTTP's basic authentication.
         return f"{user}:{MASK}" if password else MASK
-    if scheme in _SHOWS_LONE_USER or ("/" in login and scheme in _SHOWS_PATH):
+    if scheme in _SHOWS_LONE_USER:
         return login
-    return MASK
+    # https://host/page@2 has its "@" in the path; https://TOK/EN@host is a token, for no host's name is like that.
+    is_path = "/" in login and (scheme not in ("http", "https") or _LIKE_A_HOST.match(login))
+    return login if is_path and scheme in _SHOWS_PATH else MASK
 
 
 def mask_passwords_in(text: str) -> str:
@@ -283,10 +286,22 @@ def _local_root(text: str, scheme: str, base: Path, setting: str) -> str:
 
 
 def _absolute(path: str, base: Path) -> Path:
+    joined = base / expand_home(path or ".")
     try:
-        return (base / Path(path or ".").expanduser()).resolve()
-    except RuntimeError:  # ~someone who has no home here, or a loop of links
-        return (base / path).absolute()
+        return joined.resolve()
+    except (RuntimeError, OSError):  # a loop of links
+        return joined.absolute()
+
+
+def expand_home(path: str | Path) -> Path:
+    """Return the path with a `~` at its beginning replaced, or as it is where nobody knows that home.
+
+    Containers run processes under user ids without a name, and without HOME.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
 
 
 def _normalize_s3(text: str, shown: str) -> str:

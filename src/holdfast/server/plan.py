@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from holdfast.core.uris import is_database, mask_uri, normalize_tracking_uri, scheme_of
@@ -16,7 +17,12 @@ _DEFAULT_PORT = 5000
 
 
 def plan_server(
-    settings: Settings, host: str = "127.0.0.1", port: int | None = None, workers: int = 1, proxied: bool = True
+    settings: Settings,
+    host: str = "127.0.0.1",
+    port: int | None = None,
+    workers: int = 1,
+    proxied: bool = True,
+    log_path: Path | None = None,
 ) -> ServerOptions:
     """Return the options of an MLflow server on the project's stores.
 
@@ -31,6 +37,7 @@ def plan_server(
         workers: Processes that answer requests.
         proxied: Clients send files through the server and need no keys. Otherwise the server only
             tells new experiments the artifact root, and clients use their own keys.
+        log_path: Where the server's output is appended; None keeps it only while the server runs.
 
     Raises:
         SettingsError: The tracking URI is somebody else's server and no database is configured.
@@ -45,6 +52,7 @@ def plan_server(
         port=_port(settings) if port is None else port,
         workers=workers,
         env=s3_environment(settings, os.environ) if scheme_of(root) == "s3" else {},
+        log_path=log_path,
     )
 
 

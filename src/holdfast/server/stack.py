@@ -44,6 +44,7 @@ class MlflowServer(Service):
         self._redact = redactor_for(options)
         self._port = options.port
         self._group: ProcessGroup | None = None
+        self._has_answered = False
 
     def __repr__(self) -> str:
         return f"MlflowServer({self._options!r}, running={self.is_running})"
@@ -88,10 +89,18 @@ class MlflowServer(Service):
         env = server_environment(self._options)
         check_backend(self._options.backend_store_uri, env, self._redact)
         command = [sys.executable, "-P", "-m", "mlflow", "server", *server_arguments(self._options, self._port)]
-        if self._options.log_path is not None:
-            self._options.log_path.parent.mkdir(parents=True, exist_ok=True)
+        self._make_log_folder()
         self._group = ProcessGroup(command, env, self._options.log_path)
+        self._has_answered = False
         self._group.start()
+
+    def _make_log_folder(self) -> None:
+        path = self._options.log_path
+        try:
+            if path is not None:
+                path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ServerError(f"The folder of the log {path} cannot be made: {error.strerror}.") from None
 
     def wait_healthy(self, timeout_s: float = 120.0, on_wait: Callable[[float], None] | None = None) -> None:
         """Wait until the server answers a query to its database.
@@ -109,9 +118,10 @@ class MlflowServer(Service):
         while True:
             waited_s = time.monotonic() - start
             if not self.is_running:
-                raise self._why_ended()
+                raise self.why_ended()
             reason = why_not_healthy(self.url, min(_QUERY_TIMEOUT_S, max(timeout_s - waited_s, _POLL_S)))
             if not reason:
+                self._has_answered = True
                 return
             if waited_s >= timeout_s:
                 raise self._why_late(timeout_s, reason)
@@ -152,13 +162,14 @@ class MlflowServer(Service):
         """Return the last lines of the server's output, its secrets hidden."""
         return self._redact(last_lines(self._group.output() if self._group else "", count))
 
-    def _why_ended(self) -> ServerError:
+    def why_ended(self) -> ServerError:
+        """Return the error for a server that ended by itself: the cause where it is known, and the end of its log."""
         if self._group is None or self._group.pid is None:
             return ServerError("The server was never started.", "call start() first")
-        code = self._group.poll()
-        known = diagnose(self._group.output(), self._options.backend_store_uri)
+        # Once it has worked, an old line of its log need not be the cause of its end.
+        known = None if self._has_answered else diagnose(self._group.output(), self._options.backend_store_uri)
         tail = self.log_tail(5 if known else 15)
-        message = known.message if known else f"The MLflow server ended with exit code {code} before it answered."
+        message = known.message if known else f"The MLflow server ended by itself: {_manner(self._group.poll())}."
         hint = known.hint if known else "the reason is in the lines above"
         kept = f" (all of it: {self._options.log_path})" if self._options.log_path else ""
         return ServerError(f"{message}\nIts last lines{kept}:\n{tail}", hint, bool(known and known.retryable))
@@ -170,3 +181,8 @@ class MlflowServer(Service):
             "wait longer with a larger time-out: a first start makes the database's tables",
             retryable=True,
         )
+
+
+def _manner(code: int | None) -> str:
+    signal_number = -code if code is not None and code < 0 else (code or 0) - 128
+    return f"it was killed by signal {signal_number}" if signal_number > 0 else f"exit code {code}"

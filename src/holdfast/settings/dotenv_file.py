@@ -22,6 +22,13 @@ from holdfast.settings.names import PROFILE_VARIABLE, VARIABLES, closest
 
 _MAX_SIZE_BYTES = 1 << 20
 _FAMILIES = ("MLFLOW_AWS_", "MLFLOW_S3_", "HOLDFAST_")
+_PREFIXES = ("MLFLOW_", "HOLDFAST_", "AWS_")
+# Names that MLflow or AWS's programs read themselves, and that look like a slip in one of ours.
+_OF_OTHERS = (
+    *("AWS_ENDPOINT_URL_", "AWS_PROFILE", "MLFLOW_ARTIFACTS_ONLY", "MLFLOW_ARTIFACT_LOCATION", "MLFLOW_EXPERIMENT_I"),
+    *("MLFLOW_REGISTRY_DIR", "MLFLOW_REGISTRY_STORE_URI", "MLFLOW_RUN_NAME", "MLFLOW_TRACING_"),
+    *("MLFLOW_TRACKING_AUTH", "MLFLOW_TRACKING_DIR", "MLFLOW_WORKSPACE_STORE_URI"),
+)
 
 
 @dataclass(frozen=True)
@@ -122,6 +129,15 @@ def _warn_about(binding: Binding, path: Path, line: int, earlier: Mapping[str, s
         report.note(f"{path} sets {name} twice; line {line} wins.")
     if "${" in value and name in VARIABLES and "'" not in binding.original.string:
         report.note(f"{path}, line {line}: ${{...}} in {name} is taken literally, not replaced.")
-    if name.startswith(_FAMILIES) and name not in VARIABLES:
+    if name not in VARIABLES:
+        _warn_about_name(name, f"{path}, line {line}", report)
+
+
+def _warn_about_name(name: str, where: str, report: Report) -> None:
+    if name.startswith(_FAMILIES):
         guess = closest(name, list(VARIABLES))
-        report.note(f"{path}, line {line}: {name} is no setting" + (f"; {guess} is." if guess else "."))
+        report.note(f"{where}: {name} is no setting" + (f"; {guess} is." if guess else "."))
+    elif name.upper().startswith(_PREFIXES) and not name.startswith(_OF_OTHERS):
+        guess = closest(name, list(VARIABLES), least=0.8)
+        if guess:
+            report.note(f"{where}: {name} is no setting; {guess} is.")

@@ -13,7 +13,9 @@ from typing import Literal
 
 from pydantic import SecretStr
 
-from holdfast.settings.names import Field
+from holdfast.errors import InvalidInputError
+from holdfast.settings.names import KEYWORDS, VARIABLES, Field
+from holdfast.settings.values import PARSERS, Where
 
 Kind = Literal["argument", "environment", "dotenv", "pyproject", "profile", "default"]
 _TITLES = {
@@ -127,7 +129,7 @@ def pick(layer: Layer, names: Iterable[str], report: Report) -> Found | None:
     if not found:
         return None
     first, *others = found
-    different = [name for name in others if _plain(layer, name) != _plain(layer, first)]
+    different = [name for name in others if not _agree(layer, name, first)]
     if different:
         report.refuse(
             f"{first} and {' and '.join(different)} name the same setting but differ, in {_where(layer)}.",
@@ -151,6 +153,21 @@ def lookup(setting: Field, layers: Iterable[Layer], report: Report) -> Found | N
 def _plain(layer: Layer, name: str) -> object:
     value = reveal(layer.values[name])
     return value.strip() if isinstance(value, str) else value
+
+
+def _agree(layer: Layer, name: str, other: str) -> bool:
+    """Whether two aliases hold the same text, or texts with the same meaning (`s3://b/x` and `s3://b//x/`)."""
+    values = _plain(layer, name), _plain(layer, other)
+    return values[0] == values[1] or _meaning(name, values[0]) == _meaning(other, values[1])
+
+
+def _meaning(name: str, value: object) -> object:
+    setting = VARIABLES.get(name) or KEYWORDS.get(name)
+    parse = PARSERS.get(setting.name) if setting else None
+    try:
+        return parse(value, Where(name, Path())) if parse else value
+    except InvalidInputError:  # told of when the setting is settled
+        return value
 
 
 def _where(layer: Layer) -> str:

@@ -130,7 +130,7 @@ def _settle_storage(draft: _Draft) -> None:
     values["artifact_root_is_configured"] = "artifact_root" in values
     values.setdefault("artifact_root", default_artifact_root(values["tracking_uri"], draft.root))
     bundle = values.get("s3_ca_bundle")
-    if bundle is not None and not Path(bundle).exists():
+    if bundle is not None and not os.path.exists(bundle):
         draft.report.note(f"{draft.origins['s3_ca_bundle']} names {bundle}, which does not exist.")
 
 

@@ -195,10 +195,13 @@ def _masked(name: str | None, value: Any) -> Any:
 
 def _masked_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Return S3's upload arguments without customer keys (SSECustomerKey) and the like."""
-    return {
-        key: MASK if _SECRET_KEY.search(key) else _masked_arguments(item) if isinstance(item, Mapping) else item
-        for key, item in arguments.items()
-    }
+    return {key: MASK if _SECRET_KEY.search(key) else _masked_argument(item) for key, item in arguments.items()}
+
+
+def _masked_argument(item: Any) -> Any:
+    if isinstance(item, Mapping):
+        return _masked_arguments(item)
+    return [_masked_argument(part) for part in item] if isinstance(item, list | tuple) else item
 
 
 def default_artifact_root(tracking_uri: str, project_root: Path) -> str | None:

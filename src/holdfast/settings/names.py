@@ -211,7 +211,7 @@ KEYWORDS = {name: field for field in FIELDS for name in field.keywords}
 KEYS = {field.key: field for field in FIELDS}
 
 
-def closest(name: str, known: list[str]) -> str:
-    """Return the known name that looks most like `name`, or an empty text."""
-    found = get_close_matches(name.lower(), [item.lower() for item in known], n=1, cutoff=0.6)
+def closest(name: str, known: list[str], least: float = 0.6) -> str:
+    """Return the known name that looks most like `name` (by difflib's ratio, `least` or more), or an empty text."""
+    found = get_close_matches(name.lower(), [item.lower() for item in known], n=1, cutoff=least)
     return next((item for item in known if found and item.lower() == found[0]), "")

@@ -6,12 +6,13 @@ password from ~/.mlflow/credentials; what stands in `.env` is known to Holdfast 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr
 
+from holdfast.core.uris import expand_home
 from holdfast.settings.layers import Found, Layer, Origin, Report, lookup, pick, reveal
 from holdfast.settings.names import BY_NAME
 
@@ -38,7 +39,7 @@ def _pair(sources: tuple[Layer, ...], report: Report) -> dict[str, Found]:
     for layer in sources:
         picked = {name: pick(layer, layer.names_for(BY_NAME[name], 0), report) for name in _PAIR}
         found = {name: item for name, item in picked.items() if item is not None}
-        if len(found) == 1 and not Path("~/.mlflow/credentials").expanduser().exists():
+        if len(found) == 1 and not os.path.exists(expand_home("~/.mlflow/credentials")):
             _refuse_half(layer, found, report)
         if found:
             return found

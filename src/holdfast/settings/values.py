@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
-from urllib.parse import urlsplit
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -79,10 +78,13 @@ def endpoint_url(value: object, where: Where) -> str:
     right = f"write {where.name}=http://host:9000 or https://host"
     if uris.scheme_of(url) not in ("http", "https"):
         raise InvalidInputError(f"{where.name}={uris.mask_uri(url)} is no http(s) URL.", right)
-    normal = uris.normalize_tracking_uri(url, where.name)
-    parts = urlsplit(normal)
-    if parts.username is not None or parts.query:
+    # Before anything else: a login is never allowed here, also where it could be mended by encoding it.
+    if "@" in url or "?" in url:
         raise InvalidInputError(f"{where.name}={uris.mask_uri(url)} holds more than host, port and path.", right)
+    try:
+        normal = uris.normalize_tracking_uri(url, where.name)
+    except InvalidInputError as error:
+        raise InvalidInputError(error.message, right) from None
     return normal
 
 
@@ -132,7 +134,7 @@ def region(value: object, where: Where) -> str:
 
 def local_path(value: object, where: Where) -> str:
     """Return an absolute path from one that may be relative to the project's root."""
-    return str((where.root / Path(text(value, where)).expanduser()).resolve())
+    return str((where.root / uris.expand_home(text(value, where))).resolve())
 
 
 PARSERS: Mapping[str, Callable[[object, Where], object]] = {
