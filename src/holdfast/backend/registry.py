@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from holdfast.backend.client import Connection, stages_are_deprecated
@@ -152,17 +153,26 @@ class RegistryStore:
 
     def set_alias(self, name: str, alias: str, version: int) -> None:
         """Point the alias at the version; where it pointed before no longer has it."""
-        try:
-            self._set_alias(name, alias, version)
-        except (BackendError, InvalidInputError) as error:
-            if not _is_already_there(error):
-                raise
-            # Two that set a new alias at once both insert it; now the row is there and is changed.
-            self._set_alias(name, alias, version)
+        self._put(
+            f"point {name}@{alias} at version {version}",
+            lambda: self._client.set_registered_model_alias(name, alias, str(version)),
+        )
 
-    def _set_alias(self, name: str, alias: str, version: int) -> None:
-        with self._connection.registry(f"point {name}@{alias} at version {version}"):
-            self._client.set_registered_model_alias(name, alias, str(version))
+    def _put(self, doing: str, call: Callable[[], object]) -> None:
+        """Make a call that inserts a row or changes the one that is there.
+
+        Two that do so at once may both insert, and MLflow then fails one of them; called again, it
+        finds the row and changes it.
+        """
+        for may_repeat in (True, True, False):
+            try:
+                with self._connection.registry(doing):
+                    call()
+            except (BackendError, InvalidInputError) as error:
+                if not (may_repeat and _is_already_there(error)):
+                    raise
+            else:
+                return
 
     def delete_alias(self, name: str, alias: str) -> None:
         """Remove the alias; nothing happens where it is not set."""
@@ -171,9 +181,11 @@ class RegistryStore:
 
     def set_version_tags(self, name: str, version: int, tags: Mapping[str, str]) -> None:
         """Set tags of a version, one request each, as MLflow has it."""
-        with self._connection.registry(f"tag {name} version {version}"):
-            for key, value in tags.items():
-                self._client.set_model_version_tag(name, str(version), key, value)
+        for key, value in tags.items():
+            self._put(
+                f"tag {name} version {version}",
+                partial(self._client.set_model_version_tag, name, str(version), key, value),
+            )
 
     def _search(self, method: str, filter_string: str = "") -> Iterator[Any]:
         token: str | None = None
