@@ -78,13 +78,12 @@ class Project:
 
     def _say_where_files_go(self, experiment: Experiment) -> None:
         """Warn where an experiment keeps another root than the configured one: it keeps its first."""
-        root = self.settings.artifact_root
-        if self.settings.artifact_root_is_configured and root and not experiment.artifact_location.startswith(root):
+        if self.settings.is_elsewhere(experiment.artifact_location):
             _log.warning(
                 "the experiment keeps its files elsewhere than configured",
                 experiment=experiment.name,
                 files=experiment.artifact_location,
-                configured=root,
+                configured=self.settings.artifact_root,
                 hint="set another MLFLOW_EXPERIMENT_NAME for the configured root",
             )
 

@@ -90,6 +90,11 @@ class Settings(BaseModel):
         scheme = scheme_of(self.artifact_root)
         return names.get(scheme, f"{scheme} (Remote)")
 
+    def is_elsewhere(self, location: str) -> bool:
+        """Whether an artifact location lies outside of the root that somebody configured; not so where nobody did."""
+        root = self.artifact_root
+        return self.artifact_root_is_configured and root is not None and not location.startswith(root)
+
     def secrets(self) -> tuple[str, ...]:
         """Return every secret value, for redacting texts that come from elsewhere; never show the result."""
         keys = (self.credentials.secret_access_key, self.credentials.session_token)

@@ -82,12 +82,12 @@ class MLflowConfig:
         return "\n".join(lines)
 
     def _difference(self, actual: str) -> list[str]:
-        configured = self.settings.artifact_root
-        if configured is None or not self.settings.artifact_root_is_configured or actual.startswith(configured):
+        if not self.settings.is_elsewhere(actual):
             return []
+        configured = mask_uri(self.settings.artifact_root or "")
         return [
             f"  Note: experiment {self.settings.experiment_name!r} keeps its files in {mask_uri(actual)},",
-            f"    the root it was created with, not in {mask_uri(configured)}.",
+            f"    the root it was created with, not in {configured}.",
             "    To use that one, set another MLFLOW_EXPERIMENT_NAME.",
         ]
 

@@ -98,7 +98,7 @@ class MLflowTracker:
         self.experiment_id = self._get_or_create_experiment(self.experiment_name)
         self._open = OpenRuns(self._project, self.experiment_id)
         self._blocks = Blocks()
-        self._open.point_fluent()
+        self._configure_mlflow()
 
     def __repr__(self) -> str:
         return f"MLflowTracker(experiment={self.experiment_name!r}, project={self._project!r})"
@@ -115,6 +115,9 @@ class MLflowTracker:
     def run_id(self) -> str | None:
         """The id of the run that this thread logs to (its innermost, or the only one open), or None."""
         return self._open.run_id
+
+    def _configure_mlflow(self) -> None:
+        self._open.point_fluent()
 
     def _get_or_create_experiment(self, name: str) -> str:
         return self._project.experiment(name).experiment_id
