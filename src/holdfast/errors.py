@@ -78,6 +78,22 @@ class ArtifactError(HoldfastError):
     """A file cannot be stored in, or fetched from, the artifact store."""
 
 
+class JournalError(HoldfastError):
+    """What was logged cannot be written to the journal, or the journal cannot be read."""
+
+
+class JournalFullError(JournalError):
+    """The journal has reached its size bound."""
+
+    exit_code = 3
+
+
+class DeliveryError(HoldfastError):
+    """What was logged is in the journal and is not all on the server."""
+
+    exit_code = 3
+
+
 class RunStateError(HoldfastError):
     """The call needs an active run, or needs that there is none."""
 

@@ -22,11 +22,10 @@ import threading
 from collections.abc import Callable
 from multiprocessing.util import Finalize
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 from holdfast.errors import HoldfastError
 from holdfast.logs import get_logger
-from holdfast.tracking.open_run import OpenRun
 
 _log = get_logger(__name__)
 _SIGTERM_EXIT_CODE = 128 + signal.SIGTERM
@@ -56,15 +55,24 @@ def status_for(error: type[BaseException] | None, value: BaseException | None = 
     return "FAILED"
 
 
+class OpenedRun(Protocol):
+    """Something hashable that stands for an open run."""
+
+    @property
+    def run_id(self) -> str:
+        """The run's id."""
+
+
 class RunGuard:
     """Ends the open runs of this process, whatever way it ends.
 
-    One is shared by all trackers. `add` and `remove` may be called from any thread; the
-    handler for SIGTERM can be set from the main thread only, and is left out elsewhere.
+    One is shared by all who open runs, each under a key of their own. `add` and `remove` may be called from any
+    thread; the handler for SIGTERM can be set from the main thread only, and is left out elsewhere.
     """
 
     def __init__(self) -> None:
-        self._open: dict[OpenRun, Callable[[str], None]] = {}
+        self._open: dict[OpenedRun, Callable[[str], None]] = {}
+        self._afterwards: list[Callable[[], None]] = []
         self._lock = threading.RLock()
         self._process = os.getpid()
         self._status = "FINISHED"
@@ -73,7 +81,7 @@ class RunGuard:
         atexit.register(self.end_all)
         Finalize(None, self._end_with_child, exitpriority=_BEFORE_OTHERS)
 
-    def add(self, run: OpenRun, end: Callable[[str], None]) -> None:
+    def add(self, run: OpenedRun, end: Callable[[str], None]) -> None:
         """Watch over a run: `end(status)` is called at the end of the process unless it is removed before."""
         if self._process != os.getpid():
             self._start_over()
@@ -82,22 +90,35 @@ class RunGuard:
             self._open[run] = end
             self._install()
 
+    def finally_do(self, task: Callable[[], None]) -> None:
+        """Have something done at the end of the process, after its runs are ended; it must not raise."""
+        if self._process != os.getpid():
+            self._start_over()
+        with self._lock:
+            self._afterwards.append(task)
+
+    @property
+    def status(self) -> str:
+        """What a run that ends now ends as, by what has been seen: FINISHED, FAILED or KILLED."""
+        return self._status
+
     def _start_over(self) -> None:
         """Begin anew in a forked child: its parent's runs are not its own."""
         self._process = os.getpid()
         self._lock = threading.RLock()  # the parent's may be held by a thread that was not forked
         self._open = {}
+        self._afterwards = []
         Finalize(None, self._end_with_child, exitpriority=_BEFORE_OTHERS)  # a child begins without its parent's
 
-    def remove(self, run: OpenRun) -> None:
+    def remove(self, run: OpenedRun) -> None:
         """Stop watching over a run that was ended."""
         with self._lock:
             self._open.pop(run, None)
             if not self._open:
                 self._uninstall()
 
-    def watched(self) -> list[OpenRun]:
-        """Return the runs of all trackers that this process has open, the latest last."""
+    def watched(self) -> list[OpenedRun]:
+        """Return the open runs of this process, the latest last."""
         return list(self._open) if self._process == os.getpid() else []
 
     def end_all(self) -> None:
@@ -118,6 +139,8 @@ class RunGuard:
         self._open.clear()
         if failed:
             _log.error("these runs could not be ended and stay RUNNING", runs="; ".join(failed))
+        while self._afterwards:
+            self._afterwards.pop()()
 
     def _end_with_child(self) -> None:
         error, value, _ = sys.exc_info()

@@ -13,6 +13,9 @@ from holdfast.backend.tracking import TrackingStore
 from holdfast.core.names import check_experiment_name
 from holdfast.core.redaction import Redactor
 from holdfast.core.uris import join_uri, slug
+from holdfast.delivery.delivery import Delivery, delivery_in_use, delivery_of
+from holdfast.delivery.target import target_of
+from holdfast.errors import DeliveryError
 from holdfast.logs import get_logger
 from holdfast.settings import Settings, load_settings
 
@@ -24,12 +27,15 @@ class Project:
 
     Args:
         settings: Its settings.
+        journaled: Whether it is there to log, through the journal unless HOLDFAST_DELIVERY says `direct`; a project
+            that is only looked at wants to hear at once that its server is missing.
 
     Making one does nothing: no connection, no import of MLflow.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, journaled: bool = False) -> None:
         self.settings = settings
+        self._is_journaled = journaled and settings.delivery != "direct"
         self.redact = Redactor(settings.secrets())
 
     def __repr__(self) -> str:
@@ -38,7 +44,33 @@ class Project:
     @cached_property
     def connection(self) -> Connection:
         """MLflow's client for the project's stores."""
-        return Connection(self.settings.tracking_uri, self.settings.registry_uri, self.redact)
+        return Connection(self.settings.tracking_uri, self.settings.registry_uri, self.redact, self.delivery)
+
+    @cached_property
+    def delivery(self) -> Delivery | None:
+        """The journal that the project logs through, or None where it logs directly.
+
+        Raises:
+            SettingsError: The tracking store is of a kind that is not delivered to.
+        """
+        return delivery_of(target_of(self.settings)) if self._is_journaled else None
+
+    def settle(self) -> None:
+        """Wait until what this process has logged is on the server.
+
+        Raises:
+            DeliveryError: Not all of it was, within HOLDFAST_READ_WAIT.
+        """
+        delivery = self.delivery or delivery_in_use(self.settings.tracking_uri)
+        left = {} if delivery is None else delivery.settle()
+        if left:
+            run_id, reason = next(iter(left.items()))
+            others = f" and {len(left) - 1} others" if len(left) > 1 else ""
+            raise DeliveryError(
+                f"Not all that was logged to run {run_id}{others} is on the server yet: {self.redact(reason)}.",
+                "it is in the journal; try again when the server is back (holdfast journal status)",
+                retryable=True,
+            )
 
     @cached_property
     def runs(self) -> TrackingStore:
@@ -88,11 +120,12 @@ class Project:
             )
 
 
-def open_project(settings: Settings | None = None, **arguments: Any) -> Project:
+def open_project(settings: Settings | None = None, *, journaled: bool = False, **arguments: Any) -> Project:
     """Return the project of these settings, or of those found from the working directory.
 
     Args:
         settings: Settings that were loaded before.
+        journaled: Whether it is there to log; see `Project`.
         arguments: Settings by name that win over every source; only without `settings`.
     """
-    return Project(settings if settings is not None else load_settings(**arguments))
+    return Project(settings if settings is not None else load_settings(**arguments), journaled)

@@ -14,7 +14,7 @@ import pytest
 from holdfast import MLflowTracker
 from holdfast.backend import fluent
 from holdfast.errors import BackendError, HoldfastError, RunStateError
-from holdfast.tracking.lifecycle import run_guard
+from holdfast.lifecycle import run_guard
 
 
 @pytest.fixture
@@ -46,6 +46,13 @@ def in_thread(function: Callable[[], object]) -> object:
 # -- deleted runs ---------------------------------------------------------------------
 
 
+@pytest.fixture
+def direct(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Log without the journal, which does not ask the server whether a run is still there."""
+    monkeypatch.setenv("HOLDFAST_DELIVERY", "direct")
+
+
+@pytest.mark.usefixtures("direct")
 def test_a_deleted_run_is_let_go_of(tracker: MLflowTracker) -> None:
     run_id = tracker.start_run("deleted")
     tracker._project.connection.client.delete_run(run_id)
@@ -59,6 +66,7 @@ def test_a_deleted_run_is_let_go_of(tracker: MLflowTracker) -> None:
     assert status(tracker, following) == "FINISHED"
 
 
+@pytest.mark.usefixtures("direct")
 def test_a_deleted_run_does_not_keep_those_around_it_from_ending(tracker: MLflowTracker) -> None:
     tracker.__enter__()
     outer = tracker.start_run("outer")

@@ -15,7 +15,7 @@ from holdfast.backend.errors import reach_hint, translated
 from holdfast.backend.reach import check_listening
 from holdfast.core.redaction import Redactor
 from holdfast.core.uris import is_database, mask_uri, scheme_of, sqlite_path
-from holdfast.errors import PermissionDeniedError
+from holdfast.errors import PermissionDeniedError, SettingsError
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -28,11 +28,19 @@ class Connection:
         tracking_uri: A normalised tracking URI.
         registry_uri: The registry's, where it is another one.
         redact: Hides the project's secrets in errors.
+        delivery: What the tracking store shall log through (a `holdfast.delivery.delivery.Delivery`), or None.
 
     Making one does nothing; MLflow is imported and the store opened at the first call.
     """
 
-    def __init__(self, tracking_uri: str, registry_uri: str | None = None, redact: Redactor | None = None) -> None:
+    def __init__(
+        self,
+        tracking_uri: str,
+        registry_uri: str | None = None,
+        redact: Redactor | None = None,
+        delivery: object | None = None,
+    ) -> None:
+        self._delivery = delivery
         self.tracking_uri = tracking_uri
         self.registry_uri = registry_uri or tracking_uri
         self.redact = redact or Redactor()
@@ -55,16 +63,39 @@ class Connection:
         Raises:
             HoldfastError: MLflow lacks what a database store needs, or the store cannot be opened.
         """
+        if self._delivery is not None:
+            return self._journaled_client()
         for uri in dict.fromkeys((self.tracking_uri, self.registry_uri)):
             self._check_reachable(uri)
         with self.tracking("open the tracking store"), quiet_migrations():
-            from mlflow import MlflowClient
-
-            client = MlflowClient(tracking_uri=self.tracking_uri, registry_uri=self.registry_uri)
+            client = self._make()
             if is_database(self.tracking_uri):
                 # The first use creates or checks the schema; doing it here keeps the noise here.
                 client.search_experiments(max_results=1)
             return client
+
+    def _make(self) -> Any:
+        from mlflow import MlflowClient
+
+        return MlflowClient(tracking_uri=self.tracking_uri, registry_uri=self.registry_uri)
+
+    def _journaled_client(self) -> Any:
+        """Return a client whose store logs through the journal; the server need not be there."""
+        _make_sqlite_folder(self.tracking_uri)
+        with self.tracking("open the tracking store"), quiet_migrations():
+            client = self._make()
+            store = client._tracking_client.store
+        attach = getattr(store, "holdfast_attach", None)
+        if attach is None:
+            raise SettingsError(
+                f"The store of {mask_uri(self.tracking_uri)} is {type(store).__module__}.{type(store).__name__}, "
+                "which does not log through the journal.",
+                "install holdfast with pip, so that MLflow finds its plugins; see whether another package overrides "
+                "this store; or set HOLDFAST_DELIVERY=direct",
+            )
+        if store.holdfast_delivery is not self._delivery:
+            attach(self._delivery)
+        return client
 
     def _check_reachable(self, uri: str) -> None:
         """Find out in seconds what MLflow would retry for minutes, with thirty lines on the screen."""

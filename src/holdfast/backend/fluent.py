@@ -76,8 +76,13 @@ def use_experiment(experiment_id: str) -> None:
     _ask("experiment", fluent._get_experiment_id(), experiment_id)
 
 
-def enter_run(run_id: str, tracking_uri: str) -> Stack:
+def enter_run(run_id: str, tracking_uri: str, known: Any | None = None) -> Stack:
     """Make the run the active one of this thread: fluent calls and autologging go to it.
+
+    Args:
+        run_id: The run.
+        tracking_uri: Where it is read.
+        known: MLflow's entity of it, where it is at hand and need not be read.
 
     Returns:
         The thread's stack, which is what `leave_run` takes it off again, from whichever thread.
@@ -87,7 +92,7 @@ def enter_run(run_id: str, tracking_uri: str) -> Stack:
     """
     import mlflow
 
-    run = mlflow.MlflowClient(tracking_uri=tracking_uri).get_run(run_id)
+    run = known if known is not None else mlflow.MlflowClient(tracking_uri=tracking_uri).get_run(run_id)
     stack = thread_stack()
     stack.append(mlflow.ActiveRun(run))
     active = mlflow.active_run()

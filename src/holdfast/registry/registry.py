@@ -120,10 +120,12 @@ class ModelRegistry:
         Raises:
             InvalidInputError: A name, tag or URI has a form that MLflow refuses, or there is no model there.
             BackendError: It did not get ready in time, or the registry refused it.
+            DeliveryError: Not all that this process has logged is on the server yet.
         """
         check_model_name(name)
         labels = {key: str(value) for key, value in (tags or {}).items()}
         check_keys(labels, "tag")
+        self._project.settle()
         source = find_source(self._project, model_uri)
         text = self._project.redact(description or "")
         store = self._project.models
@@ -159,8 +161,10 @@ class ModelRegistry:
             PromotionRefusedError: The rule says no (for Production); nothing was changed.
             RegistryError: The version is not ready, or another one was promoted at the same time and won.
             NotFoundError: There is no such version.
+            DeliveryError: Not all that this process has logged is on the server yet.
         """
         target = parse_stage(stage)
+        self._project.settle()
         found = self.get(name, version)
         self.check_ready(found, target)
         answers = self.check(name, found.version) if target is Stage.PRODUCTION else ()

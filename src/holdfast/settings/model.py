@@ -65,6 +65,15 @@ class Settings(BaseModel):
     region: str = "us-east-1"
     credentials: Credentials
     promotion: _Table = Field(default_factory=_empty)
+    delivery: Literal["journal", "direct"] | None = None
+    journal: str | None = None
+    journal_limit: int = 10 << 30
+    journal_full: Literal["error", "block"] = "error"
+    journal_sync: float | Literal["always", "process"] = 1.0
+    journal_keep: float = 7.0
+    exit_wait: float = 10.0
+    read_wait: float = 10.0
+    shipper: Literal["process", "thread", "none"] = "process"
     project_root: Path
     notices: tuple[str, ...] = ()
     origins: Annotated[Mapping[str, Origin], AfterValidator(MappingProxyType)] = Field(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,12 +11,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ByteSize, TypeAdapter, ValidationError
 
 from holdfast.core import uris
 from holdfast.errors import InvalidInputError
 
 _BOOLEAN = TypeAdapter(bool)
+_BYTES = TypeAdapter(ByteSize)
+_LEAST_JOURNAL = 64 << 10
 _REGION = re.compile(r"(?![0-9]+$)(?!-)[A-Za-z0-9-]{1,63}(?<!-)")
 _STYLES = ("auto", "path", "virtual")
 
@@ -137,6 +140,60 @@ def local_path(value: object, where: Where) -> str:
     return str((where.root / uris.expand_home(text(value, where))).resolve())
 
 
+def one_of(*words: str) -> Callable[[object, Where], str]:
+    """Return a parser that takes one of a few words."""
+
+    def parse(value: object, where: Where) -> str:
+        word = text(value, where).lower()
+        if word not in words:
+            raise InvalidInputError(f"{where.name}={word} is not known.", f"write one of {', '.join(words)}")
+        return word
+
+    return parse
+
+
+def size_bytes(value: object, where: Where) -> int:
+    """Return a size in bytes from a number, or a text such as `500MB` or `10GiB`; at least 64 KiB."""
+    try:
+        size = int(_BYTES.validate_python(value))
+    except ValidationError:
+        raise InvalidInputError(f"{where.name} is no size.", f"write {where.name}=10GiB or 500MB") from None
+    if size < _LEAST_JOURNAL:
+        raise InvalidInputError(f"{where.name} is below 64 KiB.", f"write {where.name}=10GiB or 500MB")
+    return size
+
+
+def seconds(*words: str, unlimited: bool = False) -> Callable[[object, Where], float | str]:
+    """Return a parser that takes a number of seconds from 0 up, or one of a few words.
+
+    Args:
+        words: Words that are passed on as they are.
+        unlimited: Whether `unlimited` is allowed, which becomes infinity.
+    """
+
+    def parse(value: object, where: Where) -> float | str:
+        word = str(value).strip().lower()
+        if word in words:
+            return word
+        if unlimited and word in ("unlimited", "inf", "infinity"):
+            return math.inf
+        return number(value, where, (*words, *(("unlimited",) if unlimited else ())))
+
+    return parse
+
+
+def number(value: object, where: Where, words: tuple[str, ...] = ()) -> float:
+    """Return a finite number from 0 up."""
+    try:
+        found = math.nan if isinstance(value, bool) else float(str(value).strip().removesuffix("s"))
+    except ValueError:
+        found = math.nan
+    if not 0 <= found < math.inf:
+        also = f", or {', '.join(words)}" if words else ""
+        raise InvalidInputError(f"{where.name}={value} is no number from 0 up.", f"write {where.name}=10{also}")
+    return found
+
+
 PARSERS: Mapping[str, Callable[[object, Where], object]] = {
     "tracking_uri": tracking_uri,
     "registry_uri": tracking_uri,
@@ -153,4 +210,13 @@ PARSERS: Mapping[str, Callable[[object, Where], object]] = {
     "aws_profile": text,
     "region": region,
     "promotion": table,
+    "delivery": one_of("journal", "direct"),
+    "journal": local_path,
+    "journal_limit": size_bytes,
+    "journal_full": one_of("error", "block"),
+    "journal_sync": seconds("always", "process"),
+    "journal_keep": number,
+    "exit_wait": seconds(unlimited=True),
+    "read_wait": seconds(),
+    "shipper": one_of("process", "thread", "none"),
 }

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass, field
 
 from holdfast.backend import fluent
+from holdfast.journal.writer import RunWriter
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,6 +19,7 @@ class OpenRun:
         parent_id: The run it is nested in, or None.
         place: Where MLflow's fluent functions go while it is the active run.
         stack: The active runs, as MLflow keeps them, of the thread that began it.
+        writer: What appends to the journal for it; None where it is logged to directly.
         process: The process that began it; only that one may end it.
     """
 
@@ -26,6 +28,7 @@ class OpenRun:
     parent_id: str | None
     place: fluent.Place
     stack: fluent.Stack = field(repr=False)
+    writer: RunWriter | None = field(default=None, repr=False)
     process: int = field(default_factory=os.getpid)
 
     @property

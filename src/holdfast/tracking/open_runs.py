@@ -13,9 +13,9 @@ from holdfast.backend import fluent
 from holdfast.backend.errors import reach_hint
 from holdfast.backend.reach import check_listening
 from holdfast.errors import BackendError, HoldfastError, InvalidInputError, NotFoundError, RunStateError
+from holdfast.lifecycle import run_guard
 from holdfast.logs import get_logger
 from holdfast.project import Project
-from holdfast.tracking.lifecycle import run_guard
 from holdfast.tracking.open_run import OpenRun
 
 _log = get_logger(__name__)
@@ -60,7 +60,7 @@ class OpenRuns:
         for run in self.own():
             if not run.is_active:
                 self._forget(run)
-        others = {run.run_id for run in run_guard().watched() if run not in self._runs}
+        others = {run.run_id for run in _watched() if run not in self._runs}
         found = [run_id for run_id in fluent.run_ids(fluent.thread_stack()) if run_id not in others]
         return found[-1] if found else None
 
@@ -71,7 +71,7 @@ class OpenRuns:
             RunStateError: The thread has none, and several that are not nested are open in others.
         """
         here = self._place.tracking_uri
-        elsewhere = {run.run_id for run in run_guard().watched() if run.place.tracking_uri != here}
+        elsewhere = {run.run_id for run in _watched() if run.place.tracking_uri != here}
         found = [run_id for run_id in fluent.run_ids(fluent.thread_stack()) if run_id not in elsewhere]
         if found:
             return found[-1]
@@ -99,8 +99,11 @@ class OpenRuns:
         """Make the run this thread's innermost, and MLflow's active one."""
         # Again, since another tracker may have pointed them elsewhere in the meantime.
         fluent.go_to(self._place)
-        stack = fluent.enter_run(run_id, self._place.tracking_uri)
-        run = OpenRun(run_id, artifact_uri, parent_id, self._place, stack)
+        delivery = self._project.delivery
+        known = None if delivery is None else delivery.entities.get(run_id)
+        stack = fluent.enter_run(run_id, self._place.tracking_uri, known)
+        writer = None if delivery is None else delivery.writer(run_id)
+        run = OpenRun(run_id, artifact_uri, parent_id, self._place, stack, writer)
         self._runs.append(run)
         run_guard().add(run, lambda status: self._end_at_exit(run, status))
         return run
@@ -136,7 +139,7 @@ class OpenRuns:
         """
         gone = None
         if run.is_active:
-            if not patient:
+            if not patient and self._project.delivery is None:
                 check_listening(self._place.tracking_uri, reach_hint(self._place.tracking_uri))
             gone = self._end_in_store(run.run_id, status)
         for inner in self._forget(run):
@@ -160,11 +163,11 @@ class OpenRuns:
 
     def _forget(self, run: OpenRun) -> list[str]:
         """Let go of a run here; return what `mlflow.start_run(nested=True)` began in it and is still to be ended."""
-        inner = fluent.leave_run(run.stack, run.run_id, {other.run_id for other in run_guard().watched()})
+        inner = fluent.leave_run(run.stack, run.run_id, {other.run_id for other in _watched()})
         with contextlib.suppress(ValueError):  # another thread was faster
             self._runs.remove(run)
         run_guard().remove(run)
-        left = run_guard().watched()
+        left = _watched()
         around = [other for other in left if other.stack is run.stack] or left
         if around:
             fluent.go_to(around[-1].place)
@@ -212,3 +215,8 @@ def _only(runs: list[OpenRun]) -> OpenRun | None:
             "start a run in this thread: `with tracker.run(…):`",
         )
     return runs[0] if runs else None
+
+
+def _watched() -> list[OpenRun]:
+    """Return the open runs of all trackers of this process."""
+    return [run for run in run_guard().watched() if isinstance(run, OpenRun)]

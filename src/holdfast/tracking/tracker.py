@@ -10,15 +10,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from holdfast.backend.entities import MetricPoint
 from holdfast.backend.tracking import now_ms
 from holdfast.core.names import check_end_status, check_version
 from holdfast.errors import InvalidInputError, RunStateError
+from holdfast.journal.writer import NOT_PLAIN
+from holdfast.lifecycle import status_for
 from holdfast.logs import get_logger
 from holdfast.project import Project, open_project
 from holdfast.registry import ModelRegistry
 from holdfast.settings import Settings
 from holdfast.tracking.best import check_mode, find_best
-from holdfast.tracking.lifecycle import status_for
+from holdfast.tracking.fast_path import FastPath
 from holdfast.tracking.open_run import OpenRun
 from holdfast.tracking.open_runs import Blocks, OpenRuns
 from holdfast.tracking.values import is_masked, to_params, to_points, to_series, to_tags
@@ -91,13 +94,14 @@ class MLflowTracker:
                 f"Both settings and {', '.join(named)} are given.",
                 "give them to load_settings(…), or leave settings out",
             )
-        self._project: Project = open_project(settings, **({} if settings is not None else given))
+        self._project: Project = open_project(settings, journaled=True, **({} if settings is not None else given))
         for notice in self.settings.notices:
             _log.warning(notice)
         self.experiment_name = self.settings.experiment_name
         self.experiment_id = self._get_or_create_experiment(self.experiment_name)
         self._open = OpenRuns(self._project, self.experiment_id)
         self._blocks = Blocks()
+        self._fast = FastPath()
         self._configure_mlflow()
 
     def __repr__(self) -> str:
@@ -249,7 +253,7 @@ class MLflowTracker:
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Log metrics, all of one step and the present time.
 
-        When it returns, they are stored.
+        When it returns, they are in the journal: neither a killed process nor a missing server loses them.
 
         Args:
             metrics: Name → number. NaN and infinities are logged as such.
@@ -259,8 +263,24 @@ class MLflowTracker:
             InvalidInputError: A name that MLflow refuses, or a value that is no number; nothing is logged then.
             RunStateError: No run is open, or this thread began none and several are.
         """
+        put = self._fast.put()
+        if put is not None:
+            try:
+                put(metrics, 0 if step is None else step)
+            except (AttributeError, *NOT_PLAIN):  # something in it is no plain number; the slow way says what
+                pass
+            else:
+                return
         points = to_points(metrics, step, now_ms())
-        self._project.runs.log(self._open_run().run_id, points)
+        self._log_points(points)
+
+    def _log_points(self, points: list[MetricPoint]) -> None:
+        run = self._open_run()
+        if run.writer is None:
+            self._project.runs.log(run.run_id, points)
+            return
+        run.writer.points([(point.name, point.value, point.timestamp_ms, point.step) for point in points])
+        self._fast.take(run)
 
     def log_series(self, metrics: Mapping[str, Sequence[Any]], first_step: int = 0) -> None:
         """Log whole curves at once, such as a booster's loss a round, in as few requests as MLflow allows.
@@ -273,8 +293,7 @@ class MLflowTracker:
             InvalidInputError: As for `log_metrics`; nothing is logged then.
             RunStateError: No run is open, or this thread began none and several are.
         """
-        points = to_series(metrics, first_step, now_ms())
-        self._project.runs.log(self._open_run().run_id, points)
+        self._log_points(to_series(metrics, first_step, now_ms()))
 
     def set_tags(self, tags: Mapping[str, Any]) -> None:
         """Set tags of the open run; secrets are masked."""

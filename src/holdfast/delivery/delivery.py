@@ -1,0 +1,328 @@
+"""What a process that logs has to do with delivery: it writes to the journal, and waits only where it asks to."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shlex
+import sys
+import threading
+import time
+import uuid
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from holdfast.backend.database import check_opens
+from holdfast.backend.errors import translated
+from holdfast.core.sending import Refused, Sender, Unavailable
+from holdfast.core.uris import is_database
+from holdfast.delivery.identity import (
+    ExperimentAbout,
+    RunAbout,
+    is_local,
+    load_about,
+    load_experiment,
+    load_resolved,
+    local_experiment_id,
+    new_local_id,
+    resolve_experiment,
+    save_about,
+    save_experiment,
+)
+from holdfast.delivery.process import start_shipper
+from holdfast.delivery.settling import REACH_S, Settling
+from holdfast.delivery.target import Target
+from holdfast.errors import BackendError, HoldfastError, JournalError
+from holdfast.journal.codec import Kind
+from holdfast.journal.filesystem import OsFileSystem, write_whole
+from holdfast.journal.household import ProcessJournal
+from holdfast.journal.writer import RunWriter
+from holdfast.lifecycle import run_guard
+
+
+class Delivery:
+    """The journal of one tracking store, as this process uses it. Threads may share it; see `delivery_of`.
+
+    Args:
+        target: The journal and its store.
+    """
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self.journal = ProcessJournal(target.root, target.options)
+        self._files = OsFileSystem()
+        self.begin()
+        _all.add(self)
+
+    def begin(self) -> None:
+        """Begin anew, also in a forked child: its parent's connections and runs are not its own."""
+        self._process = os.getpid()
+        self._lock = threading.RLock()
+        self.settling = Settling(self.target, self.journal)
+        self._begun: set[str] = set()
+        self._params: dict[str, dict[str, str]] = {}
+        # Run → its writer, for callers in a hurry; empty again in a forked child.
+        self.writers: dict[str, RunWriter] = {}
+        # Run → what MLflow was given when it began.
+        self.entities: dict[str, Any] = {}
+        self._is_guarded = False
+
+    def __repr__(self) -> str:
+        return f"Delivery({self.target.destination!r}, {str(self.target.root)!r})"
+
+    # -- the server -------------------------------------------------------------------
+
+    def sender(self) -> Sender:
+        """Return this thread's way to the server, that gives up after `REACH_S`."""
+        return self.settling.sender()
+
+    @property
+    def is_offline(self) -> bool:
+        """Whether the server was found missing a moment ago."""
+        return self.settling.is_offline
+
+    def go_offline(self) -> None:
+        """Note that the server is missing, so that the next calls do not wait for it again."""
+        self.settling.go_offline()
+
+    def is_reachable(self) -> bool:
+        """Find out, within `REACH_S` at most, whether the store answers a question that needs its database."""
+        if self.is_offline:
+            return False
+        try:
+            self._ask()
+        except Unavailable as error:
+            if error.needs_people:
+                return True  # it is there, and MLflow's own call tells best what it refuses
+            self.go_offline()
+            return False
+        except (Refused, HoldfastError):
+            return True
+        return True
+
+    def _ask(self) -> None:
+        if not is_database(self.target.tracking_uri):
+            self.sender().get_experiment("0")
+            return
+        try:
+            with translated("open the tracking store", self.target.tracking_uri, self.target.redact):
+                check_opens(self.target.tracking_uri, int(REACH_S))
+        except BackendError as error:
+            if error.retryable:
+                raise Unavailable(error.message) from None
+            raise
+
+    # -- beginning runs ---------------------------------------------------------------
+
+    def begin_offline_experiment(
+        self, name: str, artifact_location: str | None, tags: Mapping[str, str] | None = None
+    ) -> ExperimentAbout:
+        """Return an experiment on a local id, which is found or created when the server is back."""
+        about = ExperimentAbout(local_experiment_id(name), name, artifact_location, dict(tags or {}))
+        self._make_root()
+        with self._translated():
+            save_experiment(self._files, self.journal.paths, about)
+        return about
+
+    def new_key(self) -> str:
+        """Return what a new run is found by on the server, whatever becomes of the answer."""
+        return uuid.uuid4().hex
+
+    def begin_run(self, about: RunAbout, owned: bool = True) -> RunWriter:
+        """Take a run into the journal, note that this process is the one to end it, and see to its delivery.
+
+        Raises:
+            JournalError: The journal cannot be written to.
+        """
+        self._make_root()
+        with self._translated():
+            save_about(self._files, self.journal.paths.run(about.run_id), about)
+        writer = self.journal.writer(about.run_id)
+        if owned:
+            writer.entry(Kind.OWNED, {})
+        self._see_to_delivery(about.run_id)
+        return writer
+
+    def experiment_on_server(self, experiment_id: str) -> str:
+        """Return the id on the server of an experiment that may be on a local one, created there if need be.
+
+        Raises:
+            Refused, Unavailable: As the server says.
+        """
+        return resolve_experiment(self._files, self.journal.paths, experiment_id, self.sender())
+
+    def offline_experiment(self, experiment_id: str) -> ExperimentAbout | None:
+        """Return what a local id stands for; None for one of the server's."""
+        if not is_local(experiment_id):
+            return None
+        return load_experiment(self._files, self.journal.paths, experiment_id)
+
+    def begin_offline_run(
+        self, experiment_id: str, user: str, start_time_ms: int, name: str | None, tags: Mapping[str, str], key: str
+    ) -> RunAbout:
+        """Begin a run on a local id."""
+        run_id = new_local_id()
+        artifacts = self.journal.paths.run(run_id).folder / "artifacts"
+        about = RunAbout(run_id, key, experiment_id, user, start_time_ms, name, dict(tags), artifacts.as_uri())
+        self.begin_run(about)
+        return about
+
+    def writer(self, run_id: str) -> RunWriter:
+        """Return the writer of a run, which is taken into the journal if it was begun elsewhere.
+
+        Raises:
+            JournalError: The journal cannot be written to.
+        """
+        if run_id not in self._begun:
+            self.begin_run(RunAbout(run_id), owned=False)
+        found = self.writers[run_id] = self.journal.writer(run_id)
+        return found
+
+    def check_params(
+        self, run_id: str, params: Sequence[tuple[str, str]], refusal: Callable[[str, str, str, str], Exception]
+    ) -> None:
+        """Refuse a param that this process has logged with another value; take note of the others.
+
+        Args:
+            run_id: The run.
+            params: Name and value each.
+            refusal: Makes the error from run, name, old and new value.
+        """
+        with self._lock:
+            known = self._params.setdefault(run_id, {})
+            for key, value in params:
+                if known.get(key, value) != value:
+                    raise refusal(run_id, key, known[key], value)
+            known.update(params)
+
+    def _see_to_delivery(self, run_id: str) -> None:
+        with self._lock:
+            self._begun.add(run_id)
+            if not self._is_guarded:
+                self._is_guarded = True
+                run_guard().finally_do(self._at_exit)
+        start_shipper(self.target, lambda: self.journal.known_process)
+
+    def _make_root(self) -> None:
+        root = self.target.root
+        if (root / "journal.json").exists():
+            return
+        with self._translated():
+            root.mkdir(parents=True, exist_ok=True)
+            ignore = root.parent.parent / ".gitignore"
+            if root.parent.parent.name == ".holdfast" and not ignore.exists():
+                ignore.write_text("*\n")
+            about = {"format": 1, "destination": self.target.destination, "created_ms": time.time_ns() // 1_000_000}
+            write_whole(self._files, root / "journal.json", json.dumps(about).encode())
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise JournalError(
+                f"The journal {self.target.root} cannot be written to: {error.strerror or error}.",
+                "set HOLDFAST_JOURNAL to a folder that can be written to and has room",
+            ) from None
+
+    # -- what is known of runs --------------------------------------------------------
+
+    def about(self, run_id: str) -> RunAbout:
+        """Return how a run of the journal was begun."""
+        return load_about(self._files, self.journal.paths.run(run_id))
+
+    def has_run(self, run_id: str) -> bool:
+        """Whether this process has logged to the run."""
+        return run_id in self._begun
+
+    def server_id(self, run_id: str) -> str | None:
+        """Return the run's id on the server; None for a local one that is not there yet."""
+        if not is_local(run_id):
+            return run_id
+        found = load_resolved(self._files, self.journal.paths.run(run_id))
+        return None if found is None else found.run_id
+
+    # -- waiting ----------------------------------------------------------------------
+
+    def settle(self, run_ids: Sequence[str] | None = None, limit_s: float | None = None) -> dict[str, str]:
+        """Wait until what this process has logged is on the server; see `Settling.settle`."""
+        return self.settling.settle(run_ids, limit_s)
+
+    # -- the end of the process -------------------------------------------------------
+
+    def _at_exit(self) -> None:
+        if self._process != os.getpid():
+            return
+        self.journal.leave()
+        runs = self.journal.written()
+        if not runs or self.target.exit_wait_s <= 0:
+            return
+        notice = _Notice(f"holdfast: delivering {_counted(runs)} to {self.target.destination} ...")
+        left = self.settling.settle(runs, self.target.exit_wait_s, notice)
+        if left:
+            reason = next(iter(left.values()))
+            later = "the shipper goes on with it" if self.target.shipper == "process" else "it is kept"
+            sys.stderr.write(
+                f"holdfast: {_counted(list(left))} not delivered in full ({reason}); {later}, "
+                f"or run: holdfast sync {_quoted(self.target.root)}\n"
+            )
+
+
+class _Notice:
+    """Says once, after a second, what a process is waiting for at its end."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._due_s = time.monotonic() + 1.0
+
+    def __call__(self) -> None:
+        if self._text and time.monotonic() >= self._due_s:
+            sys.stderr.write(f"{self._text}\n")
+            self._text = ""
+
+
+def _counted(runs: Sequence[str]) -> str:
+    return f"run {runs[0]}" if len(runs) == 1 else f"{len(runs)} runs"
+
+
+def _quoted(path: Path) -> str:
+    return shlex.quote(str(path))
+
+
+_all: weakref.WeakSet[Delivery] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for delivery in list(_all):
+        delivery.begin()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+_deliveries: dict[Path, Delivery] = {}
+_by_store: dict[str, Delivery] = {}
+_lock = threading.Lock()
+
+
+def delivery_of(target: Target, store_uri: str | None = None) -> Delivery:
+    """Return this process's delivery for a target: one for a journal, however many trackers use it.
+
+    Args:
+        target: The journal and its store.
+        store_uri: The store as MLflow is given it, where that is written in another way.
+    """
+    with _lock:
+        found = _deliveries.get(target.root)
+        if found is None or found.target.tracking_uri != target.tracking_uri:
+            found = _deliveries[target.root] = Delivery(target)
+        _by_store[store_uri or target.tracking_uri] = _by_store[target.tracking_uri] = found
+        return found
+
+
+def delivery_in_use(store_uri: str) -> Delivery | None:
+    """Return the delivery that this process uses for a tracking store, or None."""
+    return _by_store.get(store_uri)

@@ -1,0 +1,99 @@
+"""Starts the shipper: a process of its own, a thread where that may not be, or neither."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping
+
+from holdfast.core.uris import is_database, scheme_of
+from holdfast.delivery.shipper import Shipper
+from holdfast.delivery.target import Target
+from holdfast.journal.layout import JournalPaths
+from holdfast.journal.locks import FileLock
+
+_log = logging.getLogger(__name__)
+
+# What the shipper needs of the environment: to find Python and its packages, the server, and whom to believe.
+_NEEDED = {
+    "PATH", "HOME", "LANG", "TZ", "TMPDIR", "TEMP", "TMP", "SYSTEMROOT", "USERPROFILE", "LD_LIBRARY_PATH",
+    "VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "PYTHONNOUSERSITE",
+    "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy",
+    "no_proxy",
+}  # fmt: skip
+# A database's driver is configured by these, and may have its password there.
+_BY_DATABASE = {"postgresql": "PG", "mysql": "MYSQL", "mssql": "ODBC"}
+_DATABASE_POOL = "MLFLOW_SQLALCHEMYSTORE_"
+# Opening a database imports MLflow, seconds of work that a short process at its end spares the shipper.
+_GRACE_S = 4.0
+_children: list[subprocess.Popen[bytes]] = []
+
+
+def start_shipper(target: Target, own: Callable[[], str | None]) -> None:
+    """See to it that a shipper is at work on the journal.
+
+    Args:
+        target: The journal and its store.
+        own: Returns the name of this process in the journal, for a shipper that is a thread of it.
+    """
+    if target.shipper == "none" or _is_at_work(target):
+        return
+    if target.shipper == "process" and _start_process(target):
+        return
+    shipper = Shipper(target, own=own)
+    with contextlib.suppress(RuntimeError):  # the interpreter is ending
+        threading.Thread(target=shipper.run, name="holdfast-shipper", daemon=True).start()
+
+
+def _is_at_work(target: Target) -> bool:
+    try:
+        with FileLock(JournalPaths(target.root).shipper_lock) as lock:
+            return not lock.acquire()
+    except OSError:
+        return False
+
+
+def _start_process(target: Target) -> bool:
+    """Start it in a session of its own, so that Ctrl-C and the end of this process's group do not reach it."""
+    _children[:] = [child for child in _children if child.poll() is None]
+    try:
+        with JournalPaths(target.root).shipper_log.open("ab") as log:
+            child = subprocess.Popen(
+                [sys.executable, "-P", "-m", "holdfast.delivery"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                cwd=target.root,
+                env=shipper_environment(target, os.environ),
+                start_new_session=True,
+            )
+    except OSError as error:
+        _log.warning("no process may be started for the delivery (%s): a thread does it", error)
+        return False
+    # The settings go through a pipe: neither the list of processes nor its environment shows the login.
+    with contextlib.suppress(OSError), child.stdin or contextlib.nullcontext():
+        child.stdin.write(target.to_json().encode()) if child.stdin else None
+    _children.append(child)
+    return True
+
+
+def shipper_environment(target: Target, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of the shipper: what it needs, and no key of anybody."""
+    found = {name: value for name, value in environ.items() if name in _NEEDED or name.startswith("LC_")}
+    if is_database(target.tracking_uri):
+        prefix = _BY_DATABASE.get(scheme_of(target.tracking_uri), _DATABASE_POOL)
+        found |= {name: value for name, value in environ.items() if name.startswith((prefix, _DATABASE_POOL))}
+        found |= {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
+    if "PYTHONPATH" in found:  # its working directory is another one
+        found["PYTHONPATH"] = os.pathsep.join(os.path.abspath(part) for part in found["PYTHONPATH"].split(os.pathsep))
+    return found
+
+
+def grace_of(target: Target) -> float:
+    """Return how long a shipper waits before it opens the store."""
+    return _GRACE_S if is_database(target.tracking_uri) else 0.0

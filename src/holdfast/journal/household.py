@@ -1,0 +1,166 @@
+"""The writers of one process in one journal, and the thread that syncs what they write."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import weakref
+from pathlib import Path
+
+from holdfast.errors import JournalError
+from holdfast.journal.codec import Kind
+from holdfast.journal.filesystem import FileSystem, OsFileSystem
+from holdfast.journal.layout import JournalPaths
+from holdfast.journal.lease import Lease
+from holdfast.journal.options import JournalOptions
+from holdfast.journal.room import Room
+from holdfast.journal.segment import OpenSegment, Place
+from holdfast.journal.writer import RunWriter
+
+_households: weakref.WeakSet[ProcessJournal] = weakref.WeakSet()
+
+
+class ProcessJournal:
+    """What one process writes to one journal.
+
+    Making one does nothing; the folder and the lease are made when the first record is written. A forked child that
+    uses it becomes a process of its own, with segments of its own.
+
+    Args:
+        root: The journal's folder.
+        options: How it is kept.
+        files: The file system.
+    """
+
+    def __init__(self, root: Path, options: JournalOptions | None = None, files: FileSystem | None = None) -> None:
+        self.paths = JournalPaths(root)
+        self.options = options or JournalOptions()
+        self.files = files or OsFileSystem()
+        self._room = Room(self.paths, self.options)
+        self._writers: dict[str, RunWriter] = {}
+        self._begin()
+        _households.add(self)
+
+    def _begin(self) -> None:
+        self._lock = threading.RLock()
+        self._lease: Lease | None = None
+        self._retired: list[OpenSegment] = []
+        self._synced: dict[OpenSegment, int] = {}
+        self._syncer: threading.Thread | None = None
+        self._stop = threading.Event()
+
+    @property
+    def process(self) -> str:
+        """The name of this process in the journal.
+
+        Raises:
+            JournalError: The journal's folder cannot be written to.
+        """
+        with self._lock:
+            if self._lease is None:
+                self._lease = self._take_lease()
+                self._start_syncer()
+            return self._lease.process
+
+    @property
+    def known_process(self) -> str | None:
+        """The name of this process in the journal, or None where it has written nothing."""
+        return None if self._lease is None else self._lease.process
+
+    def _take_lease(self) -> Lease:
+        try:
+            for folder in (self.paths.processes, self.paths.runs):
+                self.files.make_folder(folder)
+            return Lease(self.paths)
+        except OSError as error:
+            raise Place(self.paths.run("."), self, self.files, self.options).failure(error) from None
+
+    def writer(self, run_id: str) -> RunWriter:
+        """Return this process's writer of a run: the same one at each call."""
+        with self._lock:
+            found = self._writers.get(run_id)
+            if found is None:
+                place = Place(self.paths.run(run_id), self, self.files, self.options)
+                found = self._writers[run_id] = RunWriter(place)
+            return found
+
+    def written(self) -> list[str]:
+        """Return the ids of the runs that this process has logged to."""
+        with self._lock:
+            return [run_id for run_id, writer in self._writers.items() if writer.has_written]
+
+    def leave(self) -> None:
+        """Note in every run that this process reached its end in good order, and sync."""
+        for run_id in self.written():
+            with contextlib.suppress(JournalError):
+                self._writers[run_id].entry(Kind.LEFT, {})
+        self.sync()
+
+    # -- the household of the writers -------------------------------------------------
+
+    def grant(self, wanted: int) -> int:
+        """Return how many bytes may be written, `wanted` or more."""
+        return self._room.grant(wanted)
+
+    def retire(self, segment: OpenSegment) -> None:
+        """Have a segment synced and closed; without the thread for it, it is closed here."""
+        if self.options.sync == "process" or self._syncer is None:
+            with contextlib.suppress(OSError):
+                self.files.close(segment.fd)
+            return
+        self._retired.append(segment)
+
+    # -- syncing ----------------------------------------------------------------------
+
+    def _start_syncer(self) -> None:
+        if self.options.sync == "interval":
+            self._syncer = threading.Thread(target=self._sync_forever, name="holdfast-sync", daemon=True)
+            with contextlib.suppress(RuntimeError):  # the interpreter is ending
+                self._syncer.start()
+
+    def _sync_forever(self) -> None:
+        stop = self._stop
+        while not stop.wait(self.options.sync_interval_s):
+            self.sync()
+
+    def sync(self) -> None:
+        """Force what was written to the disk, unless nothing is to be.
+
+        What cannot be synced is tried again the next time.
+        """
+        if self.options.sync == "process":
+            return
+        with self._lock:
+            writers = [part for writer in self._writers.values() for part in writer.parts()]
+        positions = [position for writer in writers if (position := writer.position()) is not None]
+        for segment, end in positions:
+            if self._synced.get(segment) != end:
+                with contextlib.suppress(OSError):
+                    self.files.sync(segment.fd)
+                    self._synced[segment] = end
+        self._close_retired()
+
+    def _close_retired(self) -> None:
+        while self._retired:
+            segment = self._retired.pop()
+            self._synced.pop(segment, None)
+            with contextlib.suppress(OSError):
+                self.files.sync(segment.fd)
+            with contextlib.suppress(OSError):
+                self.files.close(segment.fd)
+
+    def forget(self) -> None:
+        """Begin anew in a forked child; its parent's files, lock and thread are not its own."""
+        for writer in self._writers.values():
+            writer.forget()
+        self._begin()
+
+
+def _after_fork() -> None:
+    for household in list(_households):
+        household.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

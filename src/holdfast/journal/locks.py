@@ -1,0 +1,86 @@
+"""Locks between processes: one for a deliverer, one that tells whether a process lives.
+
+`FileLock` belongs to an open file: two of them exclude each other within one process too. A lease is locked by its
+process as a whole, and a child that it forks does not inherit that: the lock is gone exactly when the process is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from pathlib import Path
+from types import TracebackType
+
+_POLL_S = 0.005
+_FAR = 1 << 30
+
+if os.name == "nt":
+    import msvcrt
+
+    def _lock_open_file(fd: int) -> None:
+        os.lseek(fd, _FAR, os.SEEK_SET)  # what is locked cannot be read by others there
+        msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined, unused-ignore]
+
+    lock_process_file = _lock_open_file
+else:
+    import fcntl
+
+    def _lock_open_file(fd: int) -> None:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def lock_process_file(fd: int) -> None:
+        """Lock for this process, or raise `OSError` where another one has it."""
+        fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+class FileLock:
+    """An exclusive lock on a file, free again when it is closed or its process ends.
+
+    Args:
+        path: The file; made where it is missing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._fd = -1
+
+    @property
+    def is_held(self) -> bool:
+        """Whether this object has it."""
+        return self._fd >= 0
+
+    def acquire(self, timeout_s: float = 0.0) -> bool:
+        """Take the lock; False where somebody else has it for longer than this.
+
+        Raises:
+            OSError: The file cannot be made, for instance because its folder is gone.
+        """
+        deadline = time.monotonic() + timeout_s
+        fd = os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600)
+        while True:
+            try:
+                _lock_open_file(fd)
+            except OSError:
+                if time.monotonic() >= deadline:
+                    os.close(fd)
+                    return False
+                time.sleep(_POLL_S)
+            else:
+                self._fd = fd
+                return True
+
+    def release(self) -> None:
+        """Let go of the lock; nothing happens where it is not held."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            with contextlib.suppress(OSError):
+                os.close(fd)
+
+    def __enter__(self) -> FileLock:
+        return self
+
+    def __exit__(
+        self, error: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
