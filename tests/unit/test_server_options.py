@@ -114,7 +114,11 @@ def test_testing_exports_are_pinned_and_there() -> None:
 
     assert holdfast.testing.__all__ == [
         "Account",
+        "Crash",
+        "FaultProxy",
+        "FaultyFileSystem",
         "LocalMlflowServer",
+        "MemoryStore",
         "PostgresAccess",
         "PostgresServer",
         "S3Access",

@@ -59,7 +59,6 @@ class _Ground:
     run_id: str
     run: RunPaths
     streams: RunStreams
-    end_elsewhere: bool
     suspicion: Suspicion
 
 
@@ -84,8 +83,8 @@ class RunDelivery:
     ) -> None:
         files = files or OsFileSystem()
         run = paths.run(run_id)
-        streams = RunStreams(paths, run, files, own)
-        self._ground = _Ground(files, paths, run_id, run, streams, end_elsewhere, Suspicion())
+        streams = RunStreams(paths, run, files, own, end_elsewhere)
+        self._ground = _Ground(files, paths, run_id, run, streams, Suspicion())
 
     def deliver(
         self, sender: Sender, own: str | None = None, stop: Callable[[], bool] = lambda: False, wait_s: float = 0.0
@@ -246,7 +245,7 @@ class _Pass:
         if facts.status not in _OPEN or not deserters:
             return True
         away = tuple(process for process in deserters if lives.get(process) is Life.ELSEWHERE)
-        if away and not self._ground.end_elsewhere:
+        if away:
             self.outcome.elsewhere = away
             return False
         self._end(deserters)

@@ -25,10 +25,19 @@ class RunStreams:
         run: The run's folder.
         files: The file system.
         own: The name of the calling process in the journal, if it writes there.
+        end_elsewhere: Whether processes of other machines count as gone.
     """
 
-    def __init__(self, paths: JournalPaths, run: RunPaths, files: FileSystem, own: str | None = None) -> None:
+    def __init__(
+        self,
+        paths: JournalPaths,
+        run: RunPaths,
+        files: FileSystem,
+        own: str | None = None,
+        end_elsewhere: bool = False,
+    ) -> None:
         self.own = own
+        self._end_elsewhere = end_elsewhere
         self._paths = paths
         self._run = run
         self._files = files
@@ -41,7 +50,10 @@ class RunStreams:
 
     def lives(self) -> dict[str, Life]:
         """Return what is known of each process that has written to the run."""
-        return {process: life_of(self._paths, process, self.own) for process in {n.process for n in self.segments()}}
+        found = {process: life_of(self._paths, process, self.own) for process in {n.process for n in self.segments()}}
+        if self._end_elsewhere:
+            return {process: Life.GONE if life is Life.ELSEWHERE else life for process, life in found.items()}
+        return found
 
     def items(self, checkpoint: Checkpoint) -> Iterator[tuple[str, Item]]:
         """Yield segment and record for all that is not delivered, in each writer's order, and about in time's."""
@@ -51,7 +63,8 @@ class RunStreams:
         streams = []
         for _, group in groupby(names, key=lambda name: name.writer):
             chain = list(group)
-            closed = lives[chain[0].process] is not Life.ALIVE
+            # Of a process on another machine nothing is known: what it is writing may not be all there yet.
+            closed = lives[chain[0].process] is Life.GONE
             streams.append(self._writer_items(chain, closed, checkpoint))
         for _, segment, item in heapq.merge(*streams, key=lambda entry: entry[0]):
             yield segment, item

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+from google_crc32c import value as crc32c
+
 from holdfast.errors import JournalError
 from holdfast.journal.filesystem import FileSystem, write_whole
 from holdfast.journal.layout import FORMAT
@@ -57,7 +59,9 @@ def load_checkpoint(files: FileSystem, path: Path) -> Checkpoint:
     """
     try:
         content = json.loads(files.read(path, 0, 64 << 20))
-        format_ = content["format"]
+        if content.pop("sum") != _sum(content):
+            return Checkpoint()
+        format_ = int(content["format"])
         found = Checkpoint(
             segments={str(name): int(offset) for name, offset in content["segments"].items()},
             gone=tuple(content["gone"]),
@@ -69,7 +73,7 @@ def load_checkpoint(files: FileSystem, path: Path) -> Checkpoint:
         )
     except FileNotFoundError:
         return Checkpoint()
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return Checkpoint()
     if format_ > FORMAT:
         raise JournalError(f"{path} was written by a later release of Holdfast.", "pip install -U holdfast")
@@ -83,4 +87,9 @@ def save_checkpoint(files: FileSystem, path: Path, checkpoint: Checkpoint) -> No
         OSError: It cannot be written; the earlier one is still there.
     """
     content = {"format": FORMAT, **asdict(checkpoint)}
-    write_whole(files, path, json.dumps(content).encode())
+    write_whole(files, path, json.dumps({**content, "sum": _sum(content)}).encode())
+
+
+def _sum(content: Mapping[str, object]) -> int:
+    # One flipped bit in a digit would say that something is delivered which is not.
+    return int(crc32c(json.dumps(content, sort_keys=True).encode()))

@@ -11,7 +11,8 @@ from google_crc32c import value as crc32c
 
 VERSION = 1
 MAGIC = 0xA7
-HEADER = struct.pack("<8sH6x", b"HOLDFAST", VERSION)
+_HEADER_START = struct.pack("<8sH2x", b"HOLDFAST", VERSION)
+HEADER = _HEADER_START + int(crc32c(_HEADER_START)).to_bytes(4, "little")
 MAX_NAME_SETS = 1 << 16
 
 _HEAD = struct.Struct("<BBIIi")
@@ -56,6 +57,12 @@ class Frame(NamedTuple):
     payload: bytes
     start: int
     end: int
+
+
+def is_later(header: bytes) -> bool:
+    """Whether this is the header of a segment of a later version, and not a damaged one."""
+    is_whole = len(header) == len(HEADER) and crc32c(header[:12]) == int.from_bytes(header[12:], "little")
+    return is_whole and header[:8] == HEADER[:8] and int.from_bytes(header[8:10], "little") > VERSION
 
 
 def metrics_struct(count: int) -> struct.Struct:

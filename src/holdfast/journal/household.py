@@ -49,6 +49,7 @@ class ProcessJournal:
         self._synced: dict[OpenSegment, int] = {}
         self._syncer: threading.Thread | None = None
         self._stop = threading.Event()
+        self._syncing = threading.RLock()
 
     @property
     def process(self) -> str:
@@ -72,9 +73,14 @@ class ProcessJournal:
         try:
             for folder in (self.paths.processes, self.paths.runs):
                 self.files.make_folder(folder)
-            return Lease(self.paths)
+            lease = Lease(self.paths)
         except OSError as error:
             raise Place(self.paths.run("."), self, self.files, self.options).failure(error) from None
+        if self.options.sync != "process":
+            # After a power cut a process without a lease would count as one of another machine.
+            with contextlib.suppress(OSError):
+                self.files.sync_folder(self.paths.processes)
+        return lease
 
     def writer(self, run_id: str) -> RunWriter:
         """Return this process's writer of a run: the same one at each call."""
@@ -131,22 +137,36 @@ class ProcessJournal:
         """
         if self.options.sync == "process":
             return
+        with self._syncing:
+            self._sync_all()
+
+    def _sync_all(self) -> None:
         with self._lock:
             writers = [part for writer in self._writers.values() for part in writer.parts()]
         positions = [position for writer in writers if (position := writer.position()) is not None]
         for segment, end in positions:
             if self._synced.get(segment) != end:
                 with contextlib.suppress(OSError):
-                    self.files.sync(segment.fd)
+                    self._sync_one(segment)
                     self._synced[segment] = end
         self._close_retired()
 
+    def _sync_one(self, segment: OpenSegment) -> None:
+        self.files.sync(segment.fd)
+        if segment not in self._synced:  # its name is new
+            self.files.sync_folder(segment.path.parent)
+
     def _close_retired(self) -> None:
-        while self._retired:
-            segment = self._retired.pop()
+        for _ in range(len(self._retired)):
+            if not self._retired:
+                return
+            segment = self._retired.pop(0)
+            try:
+                self._sync_one(segment)
+            except OSError:
+                self._retired.append(segment)
+                continue
             self._synced.pop(segment, None)
-            with contextlib.suppress(OSError):
-                self.files.sync(segment.fd)
             with contextlib.suppress(OSError):
                 self.files.close(segment.fd)
 

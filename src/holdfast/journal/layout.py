@@ -9,7 +9,7 @@ from typing import NamedTuple
 FORMAT = 1
 LOCAL_PREFIX = "local-"
 _SEGMENT = re.compile(
-    r"(?P<process>[0-9]+-[0-9a-f]+-[0-9a-f]{8})(?P<letter>[ab])\.(?P<number>\d{6})\.(?P<base>[0-9a-f]+)\.seg"
+    r"(?P<process>[0-9]+-[0-9a-f]+-[0-9a-f]{8})(?P<letter>[a-z])\.(?P<number>\d{6})\.(?P<base>[0-9a-f]+)\.seg"
 )
 
 

@@ -13,6 +13,10 @@ from pathlib import Path
 from holdfast.journal.layout import JournalPaths
 from holdfast.journal.locks import lock_process_file
 
+# The leases of this process, which it must never look at: closing any descriptor of one gives its lock away. Their
+# names begin with the process's id, so that a forked child does not take its parent's for its own.
+_own: set[str] = set()
+
 
 class Life(Enum):
     """What is known of a process."""
@@ -39,14 +43,28 @@ class Lease:
         self.pid = os.getpid()
         self.process = f"{self.pid}-{time.time_ns():x}-{os.urandom(4).hex()}"
         path = paths.lease(self.process)
-        # Never opened again by this process: closing any other descriptor of it would give the lock away.
-        self._fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
-        lock_process_file(self._fd)
-        about = {"pid": self.pid, "host": platform.node(), "boot": boot_id(), "started_ms": time.time_ns() // 1_000_000}
-        os.write(self._fd, json.dumps(about).encode())
+        # Under its name only when it is locked: whoever looks at it before would take this process for gone.
+        temporary = path.with_suffix(".tmp")
+        self._fd = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+        try:
+            lock_process_file(self._fd)
+            about = {
+                "pid": self.pid,
+                "host": platform.node(),
+                "boot": boot_id(),
+                "started_ms": time.time_ns() // 1_000_000,
+            }
+            os.write(self._fd, json.dumps(about).encode())
+            os.replace(temporary, path)
+        except OSError:
+            os.close(self._fd)
+            temporary.unlink(missing_ok=True)
+            raise
+        _own.add(self.process)
 
     def close(self) -> None:
         """Let go of the lease."""
+        _own.discard(self.process)
         os.close(self._fd)
 
 
@@ -58,7 +76,7 @@ def life_of(paths: JournalPaths, process: str, own: str | None = None) -> Life:
         process: Its name.
         own: The name of the calling process in this journal, which is not to be looked at.
     """
-    if process == own:
+    if process == own or (process in _own and process.startswith(f"{os.getpid()}-")):
         return Life.ALIVE
     path = paths.lease(process)
     try:

@@ -34,6 +34,14 @@ else:
         fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
+def _is_file(fd: int, path: Path) -> bool:
+    """Whether an open file is the one that is at a path."""
+    try:
+        return os.path.samestat(os.fstat(fd), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
 class FileLock:
     """An exclusive lock on a file, free again when it is closed or its process ends.
 
@@ -67,8 +75,12 @@ class FileLock:
                     return False
                 time.sleep(_POLL_S)
             else:
-                self._fd = fd
-                return True
+                if _is_file(fd, self.path):
+                    self._fd = fd
+                    return True
+                # Deleted, with its folder, by whoever had the lock: it keeps nobody out any more.
+                os.close(fd)
+                fd = os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600)
 
     def release(self) -> None:
         """Let go of the lock; nothing happens where it is not held."""

@@ -110,28 +110,26 @@ class SegmentReader:
             FileNotFoundError: It is gone.
         """
         items: list[Item] = []
-        if self.offset == 0 and not self._read_header(is_closed, items):
-            return items
+        if self.offset == 0:
+            self._pass_header()
         size = max(limit_bytes, codec.OVERHEAD)
         while True:
             data = self._files.read(self.path, self.offset, size)
             at_end = len(data) < size
             used = self._parse(data, items, at_end, is_closed)
             self.offset += used
-            if items or at_end or used:
+            if items or at_end:
                 return items
-            size *= 4  # a record that is larger than what was read
+            if not used:
+                size *= 4  # a record that is larger than what was read
 
-    def _read_header(self, is_closed: bool, items: list[Item]) -> bool:
+    def _pass_header(self) -> None:
         header = self._files.read(self.path, 0, len(codec.HEADER))
-        if len(header) < len(codec.HEADER) and not is_closed:
-            return False
-        if header[:8] == codec.HEADER[:8] and int.from_bytes(header[8:10], "little") > codec.VERSION:
+        if codec.is_later(header):
             raise JournalError(f"{self.path} was written by a later release of Holdfast.", "pip install -U holdfast")
-        if header != codec.HEADER:
-            items.append(Damage(0, len(header), 0, len(header) < len(codec.HEADER), "the segment's header is damaged"))
-        self.offset = len(header)
-        return True
+        if header == codec.HEADER:
+            self.offset = len(header)
+        # Where it is damaged, or not all there, it is bytes before the first record as others are.
 
     def _parse(self, data: bytes, items: list[Item], at_end: bool, is_closed: bool) -> int:
         """Read the records of a piece; return how many bytes of it are dealt with."""

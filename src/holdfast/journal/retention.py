@@ -27,6 +27,7 @@ def retire(paths: JournalPaths, needed_bytes: int = 0, older_than_s: float | Non
     """
     files = OsFileSystem()
     freed = 0
+    _finish_deletions(files, paths)
     for run in _oldest_first(paths):
         if older_than_s is None and freed >= needed_bytes:
             break
@@ -38,7 +39,7 @@ def retire(paths: JournalPaths, needed_bytes: int = 0, older_than_s: float | Non
 
 def _oldest_first(paths: JournalPaths) -> list[RunPaths]:
     with contextlib.suppress(OSError):
-        folders = [Path(entry.path) for entry in os.scandir(paths.runs) if entry.is_dir()]
+        folders = [Path(entry.path) for entry in os.scandir(paths.runs) if entry.is_dir() and entry.name[0] != "."]
         return [RunPaths(folder) for folder in sorted(folders, key=_modified)]
     return []
 
@@ -85,16 +86,37 @@ def _remove(files: FileSystem, run: RunPaths, checkpoint: Checkpoint) -> int:
     # Renamed first, so that a killed deletion leaves no half of a run behind under its name.
     grave = run.folder.with_name(f".{run.folder.name}.{os.getpid()}.gone")
     os.replace(run.folder, grave)
+    return freed if _bury(files, run, grave, checkpoint) else 0
+
+
+def _bury(files: FileSystem, run: RunPaths, grave: Path, checkpoint: Checkpoint) -> bool:
+    """Delete a run that was renamed, or put it back; whoever is killed in between leaves its name to say which."""
     if _put_back_what_is_new(files, run, grave, checkpoint):
-        return 0
-    shutil.rmtree(grave, ignore_errors=True)
-    return freed
+        return False
+    dead = grave.with_suffix(".dead")
+    os.replace(grave, dead)
+    shutil.rmtree(dead, ignore_errors=True)
+    return True
+
+
+def _finish_deletions(files: FileSystem, paths: JournalPaths) -> None:
+    """Go on with what a killed deletion left behind."""
+    for name in files.list(paths.runs):
+        folder = paths.runs / name
+        if name.startswith(".") and name.endswith(".dead"):
+            shutil.rmtree(folder, ignore_errors=True)
+        elif name.startswith(".") and name.endswith(".gone"):
+            run_id = name[1:].rsplit(".", 2)[0]
+            with contextlib.suppress(OSError), FileLock(RunPaths(folder).lock) as lock:
+                if lock.acquire():
+                    checkpoint = load_checkpoint(files, RunPaths(folder).checkpoint)
+                    _bury(files, paths.run(run_id), folder, checkpoint)
 
 
 def _put_back_what_is_new(files: FileSystem, run: RunPaths, grave: Path, checkpoint: Checkpoint) -> bool:
     """Undo the removal where a process went on with the run at this very moment; its open files move along."""
     if all(
-        checkpoint.segments.get(name, 0) >= files.size(grave / name)
+        checkpoint.segments.get(name, -1) >= files.size(grave / name)
         for name in files.list(grave)
         if parse_segment_name(name)
     ):
@@ -109,13 +131,16 @@ def _put_back_what_is_new(files: FileSystem, run: RunPaths, grave: Path, checkpo
 
 def retire_leases(paths: JournalPaths) -> None:
     """Delete the leases of processes that are gone and that no run in the journal names."""
+    files = OsFileSystem()
+    processes = [name.removesuffix(".lease") for name in files.list(paths.processes) if name.endswith(".lease")]
+    # Asked before the segments are listed: what a process that is gone has written is then all there.
+    gone = [process for process in processes if life_of(paths, process) is Life.GONE]
     named = {
         found.process
         for run in _oldest_first(paths)
-        for name in OsFileSystem().list(run.folder)
+        for name in files.list(run.folder)
         if (found := parse_segment_name(name))
     }
-    for name in OsFileSystem().list(paths.processes):
-        process = name.removesuffix(".lease")
-        if name.endswith(".lease") and process not in named and life_of(paths, process) is Life.GONE:
+    for process in gone:
+        if process not in named:
             paths.lease(process).unlink(missing_ok=True)

@@ -74,7 +74,11 @@ class Place:
         self._household = household
 
     def open_segment(self, letter: str, number: int, base_ms: int) -> OpenSegment:
-        """Create a segment with its header; its name is durable unless nothing is synced.
+        """Create a segment with its header.
+
+        The run's first is durable by name when this returns, unless nothing is synced; so is each where calls are
+        synced. The name of a later one is synced with its content, so that the call that finds the one before
+        full need not wait for the disk.
 
         Raises:
             JournalError: It cannot be made.
@@ -88,8 +92,10 @@ class Place:
         try:
             if self.files.write(fd, codec.HEADER) != len(codec.HEADER):
                 raise OSError(errno.ENOSPC, "no space left on device")
-            if self._is_synced:
+            if self.sync_each or (self._is_synced and number == 0):
                 self.files.sync_folder(self.run.folder)
+            if self._is_synced and number == 0:  # the folder itself may be new
+                self.files.sync_folder(self.run.folder.parent)
         except OSError as error:
             self._discard(fd, path)
             raise self.failure(error) from None
@@ -98,6 +104,7 @@ class Place:
     def _discard(self, fd: int, path: Path) -> None:
         with contextlib.suppress(OSError):
             self.files.close(fd)
+        with contextlib.suppress(OSError):
             self.files.unlink(path)
 
     def grant(self, wanted: int) -> int:

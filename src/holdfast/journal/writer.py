@@ -6,6 +6,7 @@ rest of the module does in several.
 
 from __future__ import annotations
 
+import contextlib
 import struct
 import threading
 import time
@@ -63,6 +64,7 @@ class RunWriter:
         self._segment: OpenSegment | None = None
         self._names: dict[tuple[str, ...], _NameSet] = {}
         self._fd = -1
+        self._is_torn = False  # whether a record was begun, and neither ended nor undone
         self._base_ms = self._sequence = self._end = self._limit = 0
 
     def metrics(self, values: Mapping[str, Any], step: int = 0, time_ms: int | None = None) -> None:
@@ -84,7 +86,6 @@ class RunWriter:
                 self._other().metrics(values, step, time_ms)
                 return
             self._busy = True
-            writing = False
             try:
                 known = self._names.get(tuple(values))
                 if known is None or self._end > self._limit:
@@ -98,12 +99,9 @@ class RunWriter:
                         raise
                     self._metrics_at(values, step, time_ms)
                     return
-                writing = True
                 self._put(body + crc32c(body).to_bytes(4, "little"), size)
-                writing = False
-            except BaseException as error:
-                if writing:
-                    self._settle(error)
+            except BaseException:
+                self._settle()
                 raise
             finally:
                 self._busy = False
@@ -137,28 +135,32 @@ class RunWriter:
                 self._busy = False
 
     def _put(self, frame: bytes, size: int) -> None:
+        self._is_torn = True
         try:
             written = self._write(self._fd, frame)
         except OSError as error:
+            if error.errno is None:  # a signal handler's, such as TimeoutError("…")
+                raise
             self._undo(error)
         else:
             if written != size:
                 self._undo(None)
-        self._sequence += 1
-        self._end += size
         if self._sync_each:
             self._sync()
+        self._sequence += 1
+        self._end += size
+        self._is_torn = False
 
-    def _settle(self, error: BaseException) -> None:
+    def _settle(self) -> None:
         """Leave the segment where a signal handler's exception struck: whether the record was written is not known."""
-        if not isinstance(error, JournalError):
+        if self._is_torn:
             self._leave()
 
     # -- the slower part --------------------------------------------------------------
 
     def _other(self) -> RunWriter:
         if self._spare is None:
-            self._spare = RunWriter(self._place, "b")
+            self._spare = RunWriter(self._place, chr(ord(self._letter) + 1))
         return self._spare
 
     def _metrics_at(self, values: Mapping[str, Any], step: int, time_ms: int | None) -> None:
@@ -169,7 +171,8 @@ class RunWriter:
         number = self._define(tuple(values))[0]
         pack = codec.metrics_at_struct(len(values)).pack
         payload = pack(now if time_ms is None else time_ms, step, number, *values.values())
-        self._append(Kind.METRICS_AT, payload)
+        # Into the segment that has the names.
+        self._record(Kind.METRICS_AT, payload, now - self._base_ms)
 
     def _define(self, names: tuple[str, ...]) -> _NameSet:
         """Give a set of names its number in this segment, beginning a segment where there is none or it is full."""
@@ -178,15 +181,18 @@ class RunWriter:
         payload_size = codec.metrics_size(len(names))
         size = payload_size + codec.OVERHEAD
         definition = codec.encode_names(len(self._names), names)
-        self._make_room(size + 2 * (codec.OVERHEAD + len(definition)))
+        _check_size(max(payload_size + 8, len(definition)))
+        # Metrics that bring their time take eight bytes more.
+        self._make_room(size + 8 + 2 * (codec.OVERHEAD + len(definition)))
         if names not in self._names:
             number = len(self._names)
             for _ in range(2):
-                self._append(Kind.NAMES, codec.encode_names(number, names))
+                self._record(Kind.NAMES, codec.encode_names(number, names), 0)
             self._names[names] = (number, codec.metrics_struct(len(names)).pack, payload_size, size)
         return self._names[names]
 
     def _append(self, kind: Kind, payload: bytes) -> None:
+        _check_size(len(payload))
         size = len(payload) + codec.OVERHEAD
         if self._segment is None or self._end + size > self._limit:
             self._make_room(size)
@@ -195,11 +201,15 @@ class RunWriter:
             self._leave()
             self._make_room(size)
             offset = _now_ms() - self._base_ms
-        frame = codec.encode(kind, self._sequence, offset, payload)
+        self._record(kind, payload, offset)
+
+    def _record(self, kind: Kind, payload: bytes, offset_ms: int) -> None:
+        """Append to the open segment, in which there is room."""
+        frame = codec.encode(kind, self._sequence, offset_ms, payload)
         try:
-            self._put(frame, size)
-        except BaseException as error:
-            self._settle(error)
+            self._put(frame, len(frame))
+        except BaseException:
+            self._settle()
             raise
 
     def _make_room(self, size: int) -> None:
@@ -219,11 +229,12 @@ class RunWriter:
 
     def _open(self) -> None:
         base_ms = _now_ms()
-        self._segment = self._place.open_segment(self._letter, self._number, base_ms)
+        segment = self._place.open_segment(self._letter, self._number, base_ms)
         self._number += 1
-        self._fd = self._segment.fd
+        self._fd = segment.fd
         self._base_ms = base_ms
         self._end = len(codec.HEADER)
+        self._segment = segment  # last: a signal handler may raise in between
 
     def _leave(self) -> None:
         """Leave the segment; the next record begins another."""
@@ -238,12 +249,19 @@ class RunWriter:
             self._place.files.truncate(self._fd, self._end)
         except OSError:
             self._leave()
+        self._is_torn = False
         raise self._place.failure(error)
 
     def _sync(self) -> None:
+        """Sync the record that was just written; where that fails it is cut off, and the segment left."""
         try:
             self._place.files.sync(self._fd)
         except OSError as error:
+            if error.errno is None:  # a signal handler's
+                raise
+            with contextlib.suppress(OSError):
+                self._place.files.truncate(self._fd, self._end)
+            self._leave()  # what a failed sync leaves is not known
             raise self._place.failure(error) from None
 
     # -- for the thread that syncs, and after a fork ----------------------------------
@@ -254,8 +272,8 @@ class RunWriter:
         return self._number > 0 or self._spare is not None
 
     def parts(self) -> list[RunWriter]:
-        """Return this writer, and the one for interrupted calls if there is one."""
-        return [self] if self._spare is None else [self, self._spare]
+        """Return this writer, and those for interrupted calls if there are any."""
+        return [self] if self._spare is None else [self, *self._spare.parts()]
 
     def position(self) -> tuple[OpenSegment, int] | None:
         """Return the open segment and its size in bytes, for whoever syncs it."""
@@ -268,6 +286,15 @@ class RunWriter:
             if part._segment is not None:
                 part._segment.abandon(self._place.files)
         self._begin()
+
+
+def _check_size(size_bytes: int) -> None:
+    if size_bytes > codec.MAX_PAYLOAD:
+        raise JournalError(
+            f"One call may log at most {codec.MAX_PAYLOAD >> 20} MiB, and this one has {size_bytes:,} bytes. "
+            "It was not logged.",
+            "log it in parts, or as an artifact",
+        )
 
 
 def _now_ms() -> int:
