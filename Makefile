@@ -17,7 +17,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
 export GAMES
 
-.PHONY: help quickstart test test-unit test-oldest bench lint format docs dev clean
+.PHONY: help quickstart test test-unit test-oldest test-long bench bench-long lint format docs dev clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -35,8 +35,14 @@ test-unit: .make/test ## The unit tier alone, on the sources
 test-oldest: $(WHEEL) .make/oldest ## The suites of the tracker and the registry with the oldest MLflow
 	PYTHONPATH=$(WHEEL) HOLDFAST_TESTED_WHEEL=$(WHEEL) $(OLDEST)/bin/python -m pytest tests/contract $(PYTEST_FLAGS)
 
-bench: .make/test ## Measure against plain MLflow, side by side
-	$(BIN)/python -m benchmarks
+bench: .make/test .make/bench ## Measure against plain MLflow and other loggers, side by side; BENCH_FLAGS="--only calls"
+	$(BIN)/python -m benchmarks $(BENCH_FLAGS)
+
+bench-long: .make/test .make/bench ## The same with 200 kills of each kind and outages of 60 s; hours
+	$(BIN)/python -m benchmarks --trials 200 --outage 60
+
+test-long: .make/test ## The crash and kill tests with many more trials: half an hour
+	HOLDFAST_LONG_TESTS=1 $(BIN)/python -m pytest tests/crash tests/integration/test_kills.py --timeout 3600 $(PYTEST_FLAGS)
 
 lint: .make/test .make/lint ## Style, types, and the direction of imports
 	$(BIN)/ruff check .
@@ -56,7 +62,7 @@ docs: .make/docs ## Build the documentation into site/
 dev: .make/test .make/lint .make/docs ## Everything for working on Holdfast, installed from the sources
 
 clean: ## Remove what these commands made, but no runs and no models
-	rm -rf $(VENV) $(OLDEST) .make .dev build dist site
+	rm -rf $(VENV) $(OLDEST) .venv-bench .make .dev build dist site
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer with venv is needed (Debian: apt install python3-venv)" >&2; exit 1; }
@@ -68,6 +74,11 @@ define install
 	@$(BIN)/python -m pip install $(PIP_FLAGS) -c constraints.txt -e '.[$(1)]'
 	@touch $@
 endef
+
+# The peers of the benchmark, in an environment of their own; one that does not install is left out.
+.make/bench: $(BIN)/python benchmarks/install_peers.sh
+	@mkdir -p .make && sh benchmarks/install_peers.sh $(BIN)/python
+	@touch $@
 
 .make/quickstart: $(BIN)/python pyproject.toml constraints.txt
 	$(call install,quickstart)

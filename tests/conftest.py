@@ -6,7 +6,9 @@ or leave in their temporary folders is searched for it; finding it fails the run
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,6 +56,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Itera
     monkeypatch.chdir(folder)
     yield
     _end_open_runs()
+    _close_journals()
 
 
 _KEPT = {"MLFLOW_DISABLE_TELEMETRY", "HOLDFAST_TESTED_WHEEL"}
@@ -71,6 +74,14 @@ def _end_open_runs() -> None:
         sys.modules["boto3"].DEFAULT_SESSION = None
 
 
+def _close_journals() -> None:
+    """Deliver and let go, as the end of a process does: else each test's shipper stays for as long as this process."""
+    import sys
+
+    if "holdfast.delivery.delivery" in sys.modules:
+        sys.modules["holdfast.delivery.delivery"].close_deliveries()
+
+
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Search what a test printed, logged and raised."""
     texts = [content for _, content in report.sections]
@@ -83,12 +94,22 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     factory = getattr(session.config, "_tmp_path_factory", None)
     base = getattr(factory, "_basetemp", None)
     if base is not None:
+        _end_shippers(Path(base))
         _leaks.extend(str(path) for path in _files_with_canary(Path(base)))
     if _leaks:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
         reporter = session.config.pluginmanager.get_plugin("terminalreporter")
         if reporter is not None:
             reporter.write_line("\nA secret was found in:\n  " + "\n  ".join(_leaks), red=True)
+
+
+def _end_shippers(base: Path) -> None:
+    """End the shippers that wait for servers which are gone now, and would for a week."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError, ValueError):
+            command = (process / "cmdline").read_bytes()
+            if b"holdfast.delivery" in command and Path(os.readlink(process / "cwd")).is_relative_to(base):
+                os.kill(int(process.name), signal.SIGTERM)
 
 
 def _files_with_canary(base: Path) -> Iterator[Path]:

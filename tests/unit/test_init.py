@@ -23,6 +23,7 @@ from holdfast.cli import init as init_file
 from holdfast.cli.init import (
     apply_steps,
     dotenv_template,
+    ignores,
     ignores_dotenv,
     missing_names,
     plan_init,
@@ -64,10 +65,25 @@ def test_a_new_project_gets_all_three_files(project: Path) -> None:
     assert done.exit_code == 0, done.output
     assert set(content(project)) == {".env", "pyproject.toml", ".gitignore"}
     assert stat.S_IMODE((project / ".env").stat().st_mode) == 0o600
-    assert ".env" in (project / ".gitignore").read_text().splitlines()
+    assert {".env", ".holdfast/"} <= set((project / ".gitignore").read_text().splitlines())
     assert tomllib.loads((project / "pyproject.toml").read_text()) == {"tool": {"holdfast": {}}}
     assert "holdfast config show" in done.stderr
     assert load_settings().notices == ()
+    assert load_settings().delivery == "journal"
+    settings = [line for line in (project / ".env").read_text().splitlines() if line and not line.startswith("#")]
+    assert settings == ["HOLDFAST_DELIVERY=journal"]
+
+
+@pytest.mark.parametrize(
+    ("gitignore", "is_ignored"),
+    [(".holdfast/\n", True), ("/.holdfast\n", True), (".h*\n", True), (".holdfast/x\n", False), ("# .holdfast", False)],
+)
+def test_whether_a_gitignore_ignores_the_journal(gitignore: str, is_ignored: bool, project: Path) -> None:
+    (project / ".gitignore").write_text(f".env\n{gitignore}")
+    run("init")
+    added = (project / ".gitignore").read_text().removeprefix(f".env\n{gitignore}")
+    assert (added == "") == is_ignored
+    assert ignores((project / ".gitignore").read_text(), ".holdfast", is_folder=True)
 
 
 def test_a_second_run_changes_nothing(project: Path) -> None:
@@ -214,7 +230,9 @@ def test_whether_a_gitignore_ignores_dotenv(gitignore: str, is_ignored: bool, pr
     after = (project / ".gitignore").read_text()
     assert after.startswith(gitignore)
     assert ignores_dotenv(after)
-    assert (after == gitignore) == is_ignored
+    added = after.removeprefix(gitignore).splitlines()
+    assert (".env" in added) != is_ignored
+    assert ".holdfast/" in added
 
 
 def test_git_agrees_about_what_is_ignored(project: Path) -> None:
@@ -280,7 +298,7 @@ def test_a_folder_that_cannot_be_written_is_one_clear_error(project: Path, monke
 def test_a_full_disk_leaves_no_half_block(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = '[project]\nname = "x"\n'
     (project / "pyproject.toml").write_text(before)
-    (project / ".gitignore").write_text(".env\n")
+    (project / ".gitignore").write_text(".env\n.holdfast/\n")
     (project / ".env").write_text("")
     steps, real_write = plan_init(project), os.write
 

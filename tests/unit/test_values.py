@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from holdfast.core.redaction import names_a_secret
 from holdfast.errors import InvalidInputError
-from holdfast.tracking.best import check_mode
 from holdfast.lifecycle import Terminated, status_for
+from holdfast.tracking.best import check_mode
 from holdfast.tracking.values import to_params, to_points, to_series, to_tags, to_text
 
 # What such a key holds is masked; Hypothesis takes the words for them from our own sources.

@@ -1,4 +1,4 @@
-"""`holdfast init`: a commented `.env`, the `[tool.holdfast]` block, and `.env` in .gitignore.
+"""`holdfast init`: a `.env`, the `[tool.holdfast]` block, and what git has to ignore.
 
 What is there stays as it is, byte for byte: files are created or appended to, never
 rewritten, never through a link, and a second run changes nothing. Everything is planned
@@ -26,6 +26,8 @@ _DOTENV_HEAD = """\
 # The process's environment wins over this file; this file wins over [tool.holdfast] in pyproject.toml.
 # Values are taken as they stand: ${NAME} is not replaced. Put a value with blanks or # in single quotes.
 """
+# What a new project starts with; everything else stands in the template as a comment.
+_SET_FROM_THE_START = ("delivery",)
 _PYPROJECT_HEAD = """\
 [tool.holdfast]
 # Settings that everybody who works on this project shares. Keys and passwords belong in .env.
@@ -67,10 +69,11 @@ def init(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be written, and write nothing.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Write a commented .env and [tool.holdfast] block, and keep .env out of git.
+    """Write a .env and a commented [tool.holdfast] block, and keep .env and the journal out of git.
 
-    Nothing that exists is changed, and a second run does nothing. The files go to the project's
-    root: the first folder from here upwards with pyproject.toml, .git, setup.py or setup.cfg.
+    The .env turns the journal on (HOLDFAST_DELIVERY=journal); all else in it is a comment. Nothing that
+    exists is changed, and a second run does nothing. The files go to the project's root: the first
+    folder from here upwards with pyproject.toml, .git, setup.py or setup.cfg.
 
     Example: holdfast init --dry-run
     """
@@ -204,22 +207,37 @@ def _appended(path: Path, before: str, block: str, reason: str) -> Step:
 
 def _plan_gitignore(path: Path) -> Step:
     before = _existing(path)
-    block = "# Settings and keys of this machine\n.env\n"
-    if before is None:
-        return Step(path, "create", "keeps .env out of git", block)
-    if ignores_dotenv(before):
-        return Step(path, "keep", "it ignores .env already")
-    return _appended(path, before, block, "keeps .env out of git")
+    text = before or ""
+    ignored = {".env": ignores_dotenv(text), ".holdfast/": ignores(text, ".holdfast", is_folder=True)}
+    missing = [name for name, is_ignored in ignored.items() if not is_ignored]
+    if not missing:
+        return Step(path, "keep", "it ignores .env and .holdfast/ already")
+    block = "".join(_IGNORED[name] for name in missing)
+    reason = f"keeps {' and '.join(missing)} out of git"
+    return Step(path, "create", reason, block) if before is None else _appended(path, text, block, reason)
+
+
+_IGNORED = {
+    ".env": "# Settings and keys of this machine\n.env\n",
+    ".holdfast/": "# The journal of what was logged\n.holdfast/\n",
+}
 
 
 def ignores_dotenv(gitignore: str) -> bool:
-    """Whether the text of a .gitignore ignores the file `.env` beside it; the last line that matches decides."""
+    """Whether the text of a .gitignore ignores the file `.env` beside it."""
+    return ignores(gitignore, ".env")
+
+
+def ignores(gitignore: str, name: str, is_folder: bool = False) -> bool:
+    """Whether the text of a .gitignore ignores a file or folder beside it; the last line that matches decides."""
     ignored = False
     for line in gitignore.splitlines():
         pattern = line.rstrip()
         is_negated = pattern.startswith("!")
         pattern = re.sub(r"^(\*\*/|/)+", "", pattern.removeprefix("!"))
-        if pattern and not pattern.startswith("#") and fnmatchcase(".env", pattern):
+        if is_folder:
+            pattern = pattern.removesuffix("/")
+        if pattern and not pattern.startswith("#") and fnmatchcase(name, pattern):
             ignored = not is_negated
     return ignored
 
@@ -229,7 +247,13 @@ def _plan_dotenv(path: Path, force: bool) -> Step:
         return Step(path, "keep", "it is a link")
     before = _existing(path)
     if before is None:
-        return Step(path, "create", "commented settings, readable by you only", dotenv_template(), _SECRET_MODE)
+        return Step(
+            path,
+            "create",
+            "turns the journal on; other settings as comments; readable by you only",
+            dotenv_template(),
+            _SECRET_MODE,
+        )
     missing = missing_names(before)
     if not missing:
         return Step(path, "keep", "it has every name already")
@@ -248,7 +272,7 @@ def missing_names(dotenv: str) -> list[str]:
 
 
 def dotenv_template() -> str:
-    """Return a new `.env`: every name in a comment with one line on what it is, grouped."""
+    """Return a new `.env`: every name, nearly all in a comment, with one line on what it is, grouped."""
     from holdfast.settings.names import FIELDS
 
     parts = [_DOTENV_HEAD]
@@ -256,18 +280,18 @@ def dotenv_template() -> str:
     for setting in FIELDS:
         if setting.families:
             parts += [f"\n# --- {setting.group} ---\n"] if setting.group != group else []
-            parts.append(_dotenv_lines(setting.name))
+            parts.append(_dotenv_lines(setting.name, setting.name in _SET_FROM_THE_START))
             group = setting.group
     return "".join(parts)
 
 
-def _dotenv_lines(name: str) -> str:
+def _dotenv_lines(name: str, is_set: bool = False) -> str:
     from holdfast.settings.names import BY_NAME
 
     setting = BY_NAME[name]
     variable, *aliases = setting.families[0]
     also = f" Also: {', '.join(aliases)}." if aliases else ""
-    return f"# {setting.summary}{also}\n# {variable}={setting.example}\n"
+    return f"# {setting.summary}{also}\n{'' if is_set else '# '}{variable}={setting.example}\n"
 
 
 def _plan_pyproject(path: Path) -> Step:

@@ -1,4 +1,4 @@
-"""`holdfast runs`: list, show, best."""
+"""`holdfast runs`: list, show, best, resolve."""
 
 from __future__ import annotations
 
@@ -117,6 +117,30 @@ def best_run(
     if best.lacking:
         more = "" if best.lacking_is_complete else " of the latest 2,000"
         out.hint(f"{lacking}{more}: {', '.join(best.lacking[:5])}{' …' if len(best.lacking) > 5 else ''}")
+
+
+@app.command("resolve")
+def resolve_run(
+    local_id: Annotated[str, typer.Argument(help="The id that a run had offline: local-...")],
+    json: Json = False,
+) -> None:
+    """Print the server's id of a run that was begun offline; exit code 3 if it is not on the server yet.
+
+    Example: holdfast runs show $(holdfast runs resolve local-0123456789abcdef0123456789abcdef)
+    """
+    from holdfast.cli.output import get_output
+    from holdfast.delivery.places import find_run, places_of
+    from holdfast.errors import DeliveryError
+    from holdfast.settings import load_settings
+
+    runs = find_run(places_of(load_settings()).all, local_id)
+    server_id = next((found for run in runs if (found := run.server_id) is not None), None)
+    if server_id is None:
+        raise DeliveryError(f"Run {local_id} is not on the server yet.", "deliver it: holdfast sync", retryable=True)
+    out = get_output(json)
+    if json:
+        out.data({"local_id": local_id, "run_id": server_id})
+    out.line(server_id)
 
 
 def _name(project: Project, experiment: str | None) -> str:

@@ -59,7 +59,7 @@ class RunRef:
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
-class Refused(Exception):
+class Refused(Exception):  # noqa: N818 - an answer, caught where it is asked for; people never see it
     """The server understood the request and will never take it: trying again is of no use.
 
     Attributes:
@@ -77,13 +77,15 @@ class TooLarge(Refused):
     """The server refuses the size of the request; a smaller one may pass."""
 
 
-class Unavailable(Exception):
+class Unavailable(Exception):  # noqa: N818 - as above
     """The server cannot be reached, is overloaded, or refuses the login: what was logged is kept and tried again.
 
     Attributes:
         reason: What happened, secrets masked.
         retry_after_s: How long the server asked to be left alone, or None.
         needs_people: Whether waiting alone does not mend it (a wrong password, a missing driver).
+        is_local: Whether only what was asked for has to wait (a deleted experiment, a parent that is being delivered),
+            and the server itself is well.
         is_crash: Whether the server failed in the middle of just this request (HTTP 500), which may be its fault or
             the request's.
     """
@@ -94,8 +96,10 @@ class Unavailable(Exception):
         retry_after_s: float | None = None,
         needs_people: bool = False,
         is_crash: bool = False,
+        is_local: bool = False,
     ) -> None:
         super().__init__(reason)
+        self.is_local = is_local
         self.is_crash = is_crash
         self.reason = reason
         self.retry_after_s = retry_after_s

@@ -42,6 +42,9 @@ from holdfast.journal.household import ProcessJournal
 from holdfast.journal.writer import RunWriter
 from holdfast.lifecycle import run_guard
 
+# How often a process that logs looks whether its shipper is still there.
+_WATCH_S = 5.0
+
 
 class Delivery:
     """The journal of one tracking store, as this process uses it. Threads may share it; see `delivery_of`.
@@ -69,6 +72,7 @@ class Delivery:
         # Run → what MLflow was given when it began.
         self.entities: dict[str, Any] = {}
         self._is_guarded = False
+        self._has_left = threading.Event()
 
     def __repr__(self) -> str:
         return f"Delivery({self.target.destination!r}, {str(self.target.root)!r})"
@@ -204,7 +208,14 @@ class Delivery:
             if not self._is_guarded:
                 self._is_guarded = True
                 run_guard().finally_do(self._at_exit)
+                with contextlib.suppress(RuntimeError):  # the interpreter is ending
+                    threading.Thread(target=self._keep_shipper, name="holdfast-watch", daemon=True).start()
         start_shipper(self.target, lambda: self.journal.known_process)
+
+    def _keep_shipper(self) -> None:
+        """Start another shipper where the one there was has been killed, for runs that go on for days."""
+        while not self._has_left.wait(_WATCH_S):
+            start_shipper(self.target, lambda: self.journal.known_process)
 
     def _make_root(self) -> None:
         root = self.target.root
@@ -256,6 +267,7 @@ class Delivery:
     def _at_exit(self) -> None:
         if self._process != os.getpid():
             return
+        self._has_left.set()
         self.journal.leave()
         runs = self.journal.written()
         if not runs or self.target.exit_wait_s <= 0:
@@ -267,8 +279,24 @@ class Delivery:
             later = "the shipper goes on with it" if self.target.shipper == "process" else "it is kept"
             sys.stderr.write(
                 f"holdfast: {_counted(list(left))} not delivered in full ({reason}); {later}, "
-                f"or run: holdfast sync {_quoted(self.target.root)}\n"
+                f"or run: holdfast sync {_quoted(self.target.root)} --to {self.target.destination}\n"
             )
+
+    def close(self, limit_s: float = 0.0) -> dict[str, str]:
+        """Take leave of the journal before the process ends; what is logged later begins anew.
+
+        Args:
+            limit_s: How long to wait for delivery.
+
+        Returns:
+            Run → why not all of it is on the server; the shipper goes on with it.
+        """
+        runs = self.journal.written()
+        left = self.settling.settle(runs, limit_s) if runs else {}
+        self._has_left.set()
+        self.journal.close()
+        self.begin()
+        return left
 
 
 class _Notice:
@@ -326,3 +354,13 @@ def delivery_of(target: Target, store_uri: str | None = None) -> Delivery:
 def delivery_in_use(store_uri: str) -> Delivery | None:
     """Return the delivery that this process uses for a tracking store, or None."""
     return _by_store.get(store_uri)
+
+
+def close_deliveries(limit_s: float = 0.0) -> None:
+    """Take leave of all journals that this process writes to, and forget them: for tests and long-lived processes."""
+    with _lock:
+        known = list(_deliveries.values())
+        _deliveries.clear()
+        _by_store.clear()
+    for delivery in known:
+        delivery.close(limit_s)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -17,6 +18,7 @@ from holdfast.journal.locks import FileLock
 PARENT_TAG = "mlflow.parentRunId"
 LOCAL_TAG = "holdfast.localId"
 _LOCK_WAIT_S = 5.0
+_LOCK_POLL_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,8 @@ def resolve(files: FileSystem, paths: JournalPaths, run_id: str, sender: Sender)
     if known is not None:
         return known.run_id
     experiment_id = resolve_experiment(files, paths, about.experiment_id, sender)
-    found = sender.find_runs(experiment_id, about.key or run_id)
+    # One that is not deleted comes first: of twins, all but one are (see `without_twins`).
+    found = sorted(sender.find_runs(experiment_id, about.key or run_id), key=lambda ref: (ref.deleted, ref.run_id))
     ref = found[0] if found else _create(files, paths, about, experiment_id, sender)
     resolved = Resolved(ref.run_id, ref.experiment_id, ref.artifact_uri)
     write_whole(files, run.resolved, json.dumps({"format": FORMAT, **asdict(resolved)}).encode())
@@ -185,8 +188,14 @@ def resolve_other(files: FileSystem, paths: JournalPaths, run_id: str, sender: S
     if known is not None:
         return known.run_id
     with FileLock(run.lock) as lock:
-        if not lock.acquire(_LOCK_WAIT_S):
-            raise Unavailable(f"run {run_id}, the parent, is being delivered by another process")
+        # Whoever delivers the parent resolves it first of all, and may then be busy with it for long.
+        deadline = time.monotonic() + _LOCK_WAIT_S
+        while not lock.acquire(_LOCK_POLL_S):
+            known = load_resolved(files, run)
+            if known is not None:
+                return known.run_id
+            if time.monotonic() > deadline:
+                raise Unavailable(f"run {run_id}, the parent, is being delivered by another process", is_local=True)
         return resolve(files, paths, run_id, sender)
 
 
@@ -207,5 +216,7 @@ def resolve_experiment(files: FileSystem, paths: JournalPaths, experiment_id: st
         found = sender.create_experiment(about.name, about.artifact_location, about.tags)
     if found.deleted:
         restore = f"mlflow experiments restore --experiment-id {found.experiment_id}"
-        raise Unavailable(f"experiment {about.name!r} is deleted on the server ({restore})", needs_people=True)
+        raise Unavailable(
+            f"experiment {about.name!r} is deleted on the server ({restore})", needs_people=True, is_local=True
+        )
     return found.experiment_id

@@ -13,8 +13,9 @@ from holdfast.core.uris import mask_uri
 from holdfast.delivery.identity import is_local, load_resolved
 from holdfast.delivery.target import Target, journal_name, target_of
 from holdfast.errors import NotFoundError, SettingsError
+from holdfast.journal.checkpoint import load_checkpoint
 from holdfast.journal.filesystem import OsFileSystem
-from holdfast.journal.layout import JournalPaths, RunPaths
+from holdfast.journal.layout import JournalPaths, RunPaths, parse_segment_name
 
 if TYPE_CHECKING:
     from holdfast.settings import Settings
@@ -44,6 +45,17 @@ class Journal:
         except OSError:
             return []
         return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+
+    def waiting(self) -> list[str]:
+        """Return the runs of which something is not delivered."""
+        return [run_id for run_id in self.run_ids() if _is_waiting(self.paths.run(run_id))]
+
+
+def _is_waiting(run: RunPaths) -> bool:
+    files = OsFileSystem()
+    offsets = load_checkpoint(files, run.checkpoint).segments
+    names = [name for name in files.list(run.folder) if parse_segment_name(name)]
+    return any(files.size(run.folder / name) > offsets.get(name, 0) for name in names)
 
 
 @dataclass(frozen=True)

@@ -165,13 +165,16 @@ class _Pass:
             self._report(request)
         elif isinstance(request, Single):
             entry = request.entry
-            self.keep(send_single(self._sender, self._run_id, entry.kind, entry.content, self._judge))
-            self.outcome.records += 1
+            refused = send_single(self._sender, self._run_id, entry.kind, entry.content, self._judge)
+            self.keep(refused)
+            self.outcome.records += 1 - len(refused)
         elif not request.is_empty:
             self._map_parent(request.tags)
-            self.keep(send_batch(self._sender, self._run_id, request, self._judge))
-            self.outcome.metrics += len(request.metrics)
-            self.outcome.records += len(request.params) + len(request.tags)
+            refused = send_batch(self._sender, self._run_id, request, self._judge)
+            self.keep(refused)
+            bad = sum(item.what == "metric" for item in refused)
+            self.outcome.metrics += len(request.metrics) - bad
+            self.outcome.records += len(request.params) + len(request.tags) - (len(refused) - bad)
         self._ground.suspicion.passed()
         self._advance(request.offsets)
 

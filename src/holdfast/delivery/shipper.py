@@ -29,6 +29,8 @@ _IDLE_AFTER_S = 10.0
 _CHECK_S = 5.0
 _RUNS_AT_ONCE = 4
 _RETIRE_EVERY_S = 600.0
+_LOOKED_AT_S = 0.2
+_FOR_PEOPLE_S = 30.0
 # A server that is gone for longer is left to the next process that logs, or to `holdfast sync`.
 _PATIENCE_S = 7 * 86400.0
 
@@ -82,7 +84,8 @@ class Shipper:
         while not self._stop.is_set():
             with FileLock(self._paths.shipper_lock) as lock:
                 try:
-                    if not lock.acquire():
+                    # Somebody may hold it for a moment, just to see whether a shipper does.
+                    if not lock.acquire(_LOOKED_AT_S):
                         return
                     self._serve()
                 except FileNotFoundError:  # the journal was deleted
@@ -140,6 +143,9 @@ class Shipper:
         return True
 
     def _failed(self, error: Unavailable) -> None:
+        if error.is_local:  # one run waits, after a while like any that does not grow
+            self._progress.fail(error.reason, _SETTLE_S)
+            return
         self._breaker.failed(error.retry_after_s, error.needs_people)
         self._failing_s = self._failing_s or time.monotonic()
         if error.reason != self._progress.now.last_error:
@@ -195,7 +201,10 @@ class Shipper:
             try:
                 self._note(run_id, known, future.result())
             except Unavailable as error:
-                known.seen = ()
+                if error.is_local:
+                    known.tried_s = time.monotonic() + (_FOR_PEOPLE_S if error.needs_people else 0.0)
+                else:
+                    known.seen = ()
                 self._failed(error)
             except (OSError, HoldfastError) as error:
                 known.seen = ()

@@ -13,7 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, cast
 
-from holdfast.core.sending import Point, Sender, Unavailable
+from holdfast.core.sending import Point, Refused, Sender, Unavailable
 from holdfast.delivery.aside import load_asides
 from holdfast.delivery.breaker import Breaker
 from holdfast.delivery.identity import load_about, load_resolved
@@ -195,15 +195,16 @@ class Sync:
         return self._stop.is_set() or self._left_s <= 0
 
     def _give_up(self, error: Unavailable) -> None:
-        """Let the other runs go too where the server is gone, and not just one run in trouble."""
+        """Let the other runs go too where the server is gone, or refuses the login, and not just one run in trouble."""
         try:
-            if not error.needs_people:
-                self._sender().check(_CHECK_S)
-                return
-        except Unavailable as other:
-            error = other
-        self.summary.reason = self.summary.reason or error.reason
-        self._stop.set()
+            self._sender().check(_CHECK_S)
+            self._sender().get_experiment("0")
+        except Unavailable:
+            with self._lock:
+                self.summary.reason = self.summary.reason or error.reason
+            self._stop.set()
+        except Refused:
+            return
 
     # -- one run ----------------------------------------------------------------------
 

@@ -103,6 +103,24 @@ class ProcessJournal:
                 self._writers[run_id].entry(Kind.LEFT, {})
         self.sync()
 
+    def close(self) -> None:
+        """Take leave, close the files and give the lease back; a writer that is used again begins anew."""
+        self.leave()
+        self._stop.set()
+        for writer in self._writers.values():
+            writer.close()
+        self.sync()
+        self._close_all()
+        if self._lease is not None:
+            self._lease.close()
+        self._writers = {}
+        self._begin()
+
+    def _close_all(self) -> None:
+        while self._retired:
+            with contextlib.suppress(OSError):
+                self.files.close(self._retired.pop().fd)
+
     # -- the household of the writers -------------------------------------------------
 
     def grant(self, wanted: int) -> int:

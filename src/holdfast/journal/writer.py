@@ -280,6 +280,12 @@ class RunWriter:
         segment = self._segment
         return None if segment is None else (segment, self._end)
 
+    def close(self) -> None:
+        """Leave the open segments to be synced and closed."""
+        for part in self.parts():
+            with part._lock:
+                part._leave()
+
     def forget(self) -> None:
         """Begin anew in a forked child, which must not touch its parent's segment."""
         for part in self.parts():

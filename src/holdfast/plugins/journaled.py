@@ -6,19 +6,23 @@ each method is MLflow's.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sys
 from typing import TYPE_CHECKING, Any
 
+from holdfast.core.names import check_keys
 from holdfast.core.sending import KEY_TAG, Refused, Unavailable
 from holdfast.core.uris import is_database
 from holdfast.delivery.identity import RunAbout
-from holdfast.errors import InvalidInputError
+from holdfast.errors import InvalidInputError, JournalError
 from holdfast.journal.codec import Kind
 from holdfast.journal.writer import NOT_PLAIN
+from holdfast.lifecycle import status_for
 from holdfast.plugins import entities
 from holdfast.plugins.fluent_runs import watch_run
 from holdfast.plugins.reads import JournaledReads
-from holdfast.plugins.registry_uri import spare_the_search_for_spark
+from holdfast.plugins.registry_uri import quicken_registry_uri
 
 if TYPE_CHECKING:
     from holdfast.delivery.delivery import Delivery
@@ -34,7 +38,7 @@ class JournaledStore(JournaledReads):
     def holdfast_attach(self, delivery: Delivery) -> None:
         """Log through the journal from now on."""
         self._holdfast = delivery
-        spare_the_search_for_spark()
+        quicken_registry_uri()
 
     def _writer(self, run_id: str) -> RunWriter:
         from mlflow.utils.validation import _validate_run_id
@@ -83,6 +87,8 @@ class JournaledStore(JournaledReads):
         delivery = self._holdfast
         if delivery is None:
             return super().log_batch(run_id, metrics, params, tags)
+        if not params and not tags and self._put_plain(delivery, run_id, metrics):
+            return None
         from mlflow.utils.validation import (
             _validate_batch_log_data,
             _validate_param_keys_unique,
@@ -112,6 +118,21 @@ class JournaledStore(JournaledReads):
             if key == _NAME_TAG:  # a batch sets the tag alone, `set_tag` the name as well
                 writer.entry(Kind.UPDATE, {"status": None, "end_time": None, "name": value})
         return None
+
+    def _put_plain(self, delivery: Delivery, run_id: str, metrics: Any) -> bool:
+        """Log metrics that need no second look; False where MLflow's own rules have to say what is wrong."""
+        points = [
+            (m.key, m.value, m.timestamp, m.step) for m in metrics if m.model_id is None and m.dataset_name is None
+        ]
+        if len(points) < len(metrics) or any(time_ms < 0 for _, _, time_ms, _ in points):
+            return False
+        writer = delivery.writers.get(run_id) or self._writer(run_id)
+        try:
+            check_keys([key for key, _, _, _ in points], "metric")
+            writer.points([(key, float(value), time_ms, step) for key, value, time_ms, step in points])
+        except (InvalidInputError, *NOT_PLAIN):
+            return False
+        return True
 
     def log_batch_async(self, run_id: str, metrics: Any, params: Any, tags: Any) -> Any:
         """Log at once, since nothing is waited for; what is returned is done."""
@@ -192,7 +213,12 @@ class JournaledStore(JournaledReads):
         about = RunAbout(
             info.run_id, tags[KEY_TAG], info.experiment_id, user, start_ms, info.run_name, tags, info.artifact_uri
         )
-        delivery.begin_run(about)
+        try:
+            delivery.begin_run(about)
+        except JournalError:
+            with contextlib.suppress(Refused, Unavailable):  # nobody would ever end it
+                delivery.sender().delete_run(info.run_id)
+            raise
         return run
 
     def _create_in_database(self, where: str, user: str, start_ms: int, tags: dict[str, str], name: str | None) -> Any:
@@ -210,6 +236,8 @@ class JournaledStore(JournaledReads):
         from mlflow.entities import RunStatus
 
         status = None if run_status is None else RunStatus.to_string(run_status)
+        if status == "FAILED" and status_for(*sys.exc_info()[:2]) == "KILLED":
+            status = "KILLED"  # a block of MLflow's ends as FAILED by Ctrl-C and SIGTERM too
         writer = self._writer(run_id)
         if status == "RUNNING":  # somebody goes on with it, and is the one to end it
             writer.entry(Kind.OWNED, {})
