@@ -39,6 +39,7 @@ from holdfast.errors import BackendError, HoldfastError, JournalError
 from holdfast.journal.codec import Kind
 from holdfast.journal.filesystem import OsFileSystem, write_whole
 from holdfast.journal.household import ProcessJournal
+from holdfast.journal.reserve import make_reserve
 from holdfast.journal.writer import RunWriter
 from holdfast.lifecycle import run_guard
 
@@ -57,6 +58,8 @@ class Delivery:
         self.target = target
         self.journal = ProcessJournal(target.root, target.options)
         self._files = OsFileSystem()
+        # The stores that log through it, to be let go of when it is closed for good.
+        self.stores: weakref.WeakSet[Any] = weakref.WeakSet()
         self.begin()
         _all.add(self)
 
@@ -228,6 +231,7 @@ class Delivery:
                 ignore.write_text("*\n")
             about = {"format": 1, "destination": self.target.destination, "created_ms": time.time_ns() // 1_000_000}
             write_whole(self._files, root / "journal.json", json.dumps(about).encode())
+        make_reserve(self.journal.paths)
 
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:
@@ -364,3 +368,5 @@ def close_deliveries(limit_s: float = 0.0) -> None:
         _by_store.clear()
     for delivery in known:
         delivery.close(limit_s)
+        for store in list(delivery.stores):
+            store.holdfast_detach()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 import uuid
@@ -151,7 +152,8 @@ def resolve(files: FileSystem, paths: JournalPaths, run_id: str, sender: Sender)
     found = sorted(sender.find_runs(experiment_id, about.key or run_id), key=lambda ref: (ref.deleted, ref.run_id))
     ref = found[0] if found else _create(files, paths, about, experiment_id, sender)
     resolved = Resolved(ref.run_id, ref.experiment_id, ref.artifact_uri)
-    write_whole(files, run.resolved, json.dumps({"format": FORMAT, **asdict(resolved)}).encode())
+    with contextlib.suppress(OSError):  # a full disk must not keep what fills it; the run is found by its key again
+        write_whole(files, run.resolved, json.dumps({"format": FORMAT, **asdict(resolved)}).encode())
     return ref.run_id
 
 

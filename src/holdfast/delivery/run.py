@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -18,11 +19,13 @@ from holdfast.journal.filesystem import FileSystem, OsFileSystem
 from holdfast.journal.layout import JournalPaths, RunPaths
 from holdfast.journal.lease import Life
 from holdfast.journal.locks import FileLock
+from holdfast.journal.reserve import use_reserve
 
 ENDED_BY_TAG = "holdfast.endedBy"
 END_REASON_TAG = "holdfast.endReason"
 _OPEN = ("", "RUNNING", "SCHEDULED")
 _SAVE_EVERY_S = 0.25
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass
@@ -215,7 +218,12 @@ class _Pass:
             last_ms=facts.last_ms,
         )
         if self._checkpoint != self._saved:
-            save_checkpoint(self._ground.files, self._ground.run.checkpoint, self._checkpoint)
+            try:
+                save_checkpoint(self._ground.files, self._ground.run.checkpoint, self._checkpoint)
+            except OSError as error:
+                if error.errno not in _NO_ROOM or not use_reserve(self._ground.paths):
+                    raise
+                save_checkpoint(self._ground.files, self._ground.run.checkpoint, self._checkpoint)
             self._saved = self._checkpoint
         self._saved_s = time.monotonic()
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from holdfast.core.sending import Sender, Unavailable
@@ -16,6 +18,7 @@ from holdfast.delivery.breaker import Breaker
 from holdfast.delivery.progress import ProgressFile
 from holdfast.delivery.run import Outcome, RunDelivery
 from holdfast.delivery.target import Target
+from holdfast.delivery.workers import Workers
 from holdfast.errors import HoldfastError
 from holdfast.journal.layout import JournalPaths
 from holdfast.journal.lease import Life, life_of
@@ -30,6 +33,10 @@ _CHECK_S = 5.0
 _RUNS_AT_ONCE = 4
 _RETIRE_EVERY_S = 600.0
 _LOOKED_AT_S = 0.2
+_LAST_REQUEST_S = 5.0
+_FAULTS = 10
+_ROOM_BYTES = 64 << 20
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _FOR_PEOPLE_S = 30.0
 # A server that is gone for longer is left to the next process that logs, or to `holdfast sync`.
 _PATIENCE_S = 7 * 86400.0
@@ -44,6 +51,7 @@ class _Known:
     tried_s: float = 0.0
     is_done: bool = False
     folder_ns: int = 0
+    faults: int = 0
     future: Future[Outcome] | None = field(default=None, repr=False)
 
 
@@ -94,15 +102,18 @@ class Shipper:
                 return
 
     def _serve(self) -> None:
-        with ThreadPoolExecutor(_RUNS_AT_ONCE, thread_name_prefix="holdfast-ship") as pool:
+        workers: Workers[Outcome] = Workers(_RUNS_AT_ONCE)
+        try:
             while not self._stop.is_set() and self._paths.root.exists():
-                self._step(pool)
+                self._step(workers)
                 if self._is_over():
                     break
                 self._stop.wait(self._pause_s())
+        finally:
+            workers.close(_LAST_REQUEST_S)
         self._progress.write("ended", at_once=True)
 
-    def _step(self, pool: ThreadPoolExecutor) -> None:
+    def _step(self, workers: Workers[Outcome]) -> None:
         self._collect()
         if self._breaker.wait_s > 0:
             self._progress.write("waiting")
@@ -113,7 +124,11 @@ class Shipper:
         for run_id in due:
             known = self._runs[run_id]
             known.tried_s = time.monotonic()
-            known.future = pool.submit(self._deliver, known)
+            try:
+                known.future = workers.submit(partial(self._deliver, known))
+            except RuntimeError:  # the interpreter is ending
+                self._stop.set()
+                return
         self._progress.write("delivering" if due or self._is_busy else "idle")
         self._retire()
 
@@ -207,10 +222,10 @@ class Shipper:
                     known.seen = ()
                 self._failed(error)
             except (OSError, HoldfastError) as error:
-                known.seen = ()
                 self._note_fault(run_id, error)
 
     def _note(self, run_id: str, known: _Known, outcome: Outcome) -> None:
+        known.faults = 0
         if outcome.is_busy:
             known.seen = ()
             return
@@ -230,11 +245,19 @@ class Shipper:
         if not self._paths.run(run_id).folder.exists():
             self._runs.pop(run_id, None)
             return
+        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            retire(self._paths, needed_bytes=_ROOM_BYTES)
         reason = f"run {run_id} cannot be delivered: {error}"
         if reason != self._progress.now.last_error:
             _log.error("%s", reason)
-        self._breaker.failed()
-        self._progress.fail(reason, self._breaker.wait_s)
+        # The others go on; this one is tried again after a while, and left to the next shipper after some times.
+        known = self._runs[run_id]
+        known.faults += 1
+        known.tried_s = time.monotonic() + min(_FOR_PEOPLE_S, 2.0**known.faults)
+        known.seen = _sizes(self._paths.run(run_id).folder)
+        if known.faults >= _FAULTS:
+            known.is_done, known.folder_ns = True, _modified_ns(self._paths.run(run_id).folder)
+        self._progress.fail(reason, 0.0)
 
     # -- the end ----------------------------------------------------------------------
 

@@ -71,6 +71,11 @@ class JournalPaths(NamedTuple):
         return self.root / "runs"
 
     @property
+    def reserve(self) -> Path:
+        """Room that is kept for a checkpoint on a full disk."""
+        return self.root / "reserve"
+
+    @property
     def shipper_lock(self) -> Path:
         """Held by the shipper."""
         return self.root / "shipper.lock"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+import weakref
 from pathlib import Path
 from types import TracebackType
 
@@ -40,6 +41,19 @@ def _is_file(fd: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(fd), os.stat(path))
     except FileNotFoundError:
         return False
+
+
+# A forked child shares its parent's locks as long as it has their descriptors, and would keep them after the parent.
+_held: weakref.WeakSet[FileLock] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for lock in list(_held):
+        lock.release()  # closing the child's copy leaves the parent's lock in force
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 class FileLock:
@@ -77,6 +91,7 @@ class FileLock:
             else:
                 if _is_file(fd, self.path):
                     self._fd = fd
+                    _held.add(self)
                     return True
                 # Deleted, with its folder, by whoever had the lock: it keeps nobody out any more.
                 os.close(fd)

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from holdfast.journal.writer import RunWriter
 
 _NAME_TAG = "mlflow.runName"
+# update_run_info, set_terminated, its client's, end_run, and what decorates them.
+_FRAMES_TO_BLOCK = 8
 _ENDED = ("FINISHED", "FAILED", "KILLED")
 
 
@@ -38,7 +40,12 @@ class JournaledStore(JournaledReads):
     def holdfast_attach(self, delivery: Delivery) -> None:
         """Log through the journal from now on."""
         self._holdfast = delivery
+        delivery.stores.add(self)
         quicken_registry_uri()
+
+    def holdfast_detach(self) -> None:
+        """Be MLflow's own store again."""
+        self._holdfast = None
 
     def _writer(self, run_id: str) -> RunWriter:
         from mlflow.utils.validation import _validate_run_id
@@ -236,7 +243,7 @@ class JournaledStore(JournaledReads):
         from mlflow.entities import RunStatus
 
         status = None if run_status is None else RunStatus.to_string(run_status)
-        if status == "FAILED" and status_for(*sys.exc_info()[:2]) == "KILLED":
+        if status == "FAILED" and _is_end_of_block() and status_for(*sys.exc_info()[:2]) == "KILLED":
             status = "KILLED"  # a block of MLflow's ends as FAILED by Ctrl-C and SIGTERM too
         writer = self._writer(run_id)
         if status == "RUNNING":  # somebody goes on with it, and is the one to end it
@@ -264,6 +271,16 @@ class JournaledStore(JournaledReads):
             return super().create_experiment(name, artifact_location, tags)
         texts = {tag.key: str(tag.value) for tag in tags or []}
         return delivery.begin_offline_experiment(name, artifact_location, texts).experiment_id
+
+
+def _is_end_of_block() -> bool:
+    """Whether MLflow ends the run because its `with` block was left, and nobody asked for this status."""
+    frame = sys._getframe(2)
+    for _ in range(_FRAMES_TO_BLOCK):
+        if frame is None or frame.f_code.co_name == "__exit__":
+            return frame is not None
+        frame = frame.f_back  # type: ignore[assignment]
+    return False
 
 
 def _body(message: Any) -> dict[str, Any]:
