@@ -23,9 +23,9 @@ def is_on() -> bool:
     """Whether the setting says `journal`.
 
     Raises:
-        SettingsError: The settings cannot be read; only where one of them may be this one.
+        SettingsError: The setting is there, and the settings cannot be used.
     """
-    if is_server() or not _may_be_set():
+    if is_server() or not _is_set():
         return False
     from holdfast.settings import load_settings
 
@@ -46,7 +46,7 @@ def delivery_for(store_uri: str) -> Delivery | None:
     from holdfast.delivery.delivery import delivery_in_use
 
     found = delivery_in_use(store_uri)
-    if found is not None or not _may_be_set():
+    if found is not None or not _is_set():
         return found
     from holdfast.delivery.delivery import delivery_of
     from holdfast.delivery.target import target_of
@@ -56,9 +56,23 @@ def delivery_for(store_uri: str) -> Delivery | None:
     return delivery_of(target_of(settings), store_uri) if settings.delivery == "journal" else None
 
 
-def _may_be_set() -> bool:
-    """Whether a source of settings names the setting: without reading them all, as most processes have none."""
-    return _NAME in os.environ or any(_mentions(folder) for folder in (Path.cwd(), *Path.cwd().parents))
+def _is_set() -> bool:
+    """Whether a source asks for something else than MLflow's own way; no other setting is looked at."""
+    named = os.environ.get(_NAME)
+    if named is None and _is_in_files():
+        from holdfast.settings import peek
+
+        named = peek("delivery")
+    return named is not None and named.strip().lower() != "direct"
+
+
+def _is_in_files() -> bool:
+    # Spares most processes the reading of settings.
+    try:
+        here = Path.cwd()
+    except OSError:  # it was deleted
+        return False
+    return any(_mentions(folder) for folder in (here, *here.parents))
 
 
 def _mentions(folder: Path) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from holdfast.settings.credentials import Credentials
 from holdfast.settings.layers import Origin
-from holdfast.settings.loader import load_settings
+from holdfast.settings.loader import load_settings, peek
 from holdfast.settings.model import Row, Settings
 
-__all__ = ["Credentials", "Origin", "Row", "Settings", "load_settings"]
+__all__ = ["Credentials", "Origin", "Row", "Settings", "load_settings", "peek"]

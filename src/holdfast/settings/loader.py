@@ -89,6 +89,25 @@ def load_settings(
     )
 
 
+def peek(name: str, environ: Mapping[str, str] | None = None) -> str | None:
+    """Return what the sources say for one setting, unchecked, without looking at the others; None where it is not set.
+
+    For code that must not fail over settings of a project that does not use Holdfast.
+
+    Args:
+        name: A field of `Settings` that is no secret.
+        environ: Read instead of `os.environ`.
+    """
+    project, report = find_project_folder(None), Report()
+    sources = (
+        Layer("environment", known_values(os.environ if environ is None else environ)),
+        read_dotenv(project.folders, report),
+        read_pyproject(project.pyproject, report),
+    )
+    found = lookup(BY_NAME[name], sources, report)
+    return None if found is None else str(found.value).strip()
+
+
 def _argument_layer(arguments: Mapping[str, object]) -> Layer:
     for name in arguments:
         if name not in KEYWORDS:
