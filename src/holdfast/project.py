@@ -55,14 +55,17 @@ class Project:
         """
         return delivery_of(target_of(self.settings)) if self._is_journaled else None
 
-    def settle(self) -> None:
+    def settle(self, limit_s: float | None = None) -> None:
         """Wait until what this process has logged is on the server.
 
+        Args:
+            limit_s: How long, in seconds; HOLDFAST_READ_WAIT if not given.
+
         Raises:
-            DeliveryError: Not all of it was, within HOLDFAST_READ_WAIT.
+            DeliveryError: Not all of it was, within that time.
         """
         delivery = self.delivery or delivery_in_use(self.settings.tracking_uri)
-        left = {} if delivery is None else delivery.settle()
+        left = {} if delivery is None else delivery.settle(limit_s=limit_s)
         if left:
             run_id, reason = next(iter(left.items()))
             others = f" and {len(left) - 1} others" if len(left) > 1 else ""

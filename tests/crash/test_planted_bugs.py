@@ -277,7 +277,6 @@ _FOUND_BY_CHANCE = (
     "a short write is taken as whole",
     "the sequence stands still",
     "names are written once",
-    "an interrupted segment is written on",
     "a call within a call shares the segment",
     "what is not delivered is deleted",
 )

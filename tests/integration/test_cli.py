@@ -85,6 +85,7 @@ def test_runs(run: Run, sqlite_uri: str, canary: str) -> None:
         tracker.log_metrics({"val/loss": 0.5})
     with tracker.run("lacking") as lacking:
         tracker.log_metrics({"other": float("nan")})
+    tracker.flush()
     settings = {"MLFLOW_TRACKING_URI": sqlite_uri, "MLFLOW_EXPERIMENT_NAME": "exp"}
 
     listed = json.loads(run("runs", "list", "--json", **settings).stdout)

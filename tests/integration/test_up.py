@@ -49,6 +49,7 @@ def test_up_serves_the_projects_runs_and_ends_on_ctrl_c(sqlite_uri: str, unique:
     with MLflowTracker(tracking_uri=sqlite_uri, experiment_name=unique) as before:
         before.log_metrics({"x": 1})
         run_id = before.run_id
+    before.flush()
     with up(MLFLOW_TRACKING_URI=sqlite_uri) as (process, url):
         assert "<title>MLflow" in urllib.request.urlopen(url).read().decode()
         tracker = MLflowTracker(tracking_uri=url, experiment_name=unique)

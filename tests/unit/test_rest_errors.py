@@ -172,11 +172,13 @@ def test_a_server_that_is_not_there_is_unavailable(url: str, expected: str) -> N
     [
         ("7", 7, 7),
         ("1.5", 1.5, 1.5),
-        (format_datetime(datetime.now(UTC) + timedelta(seconds=90), usegmt=True), 60, 90),
+        ("in 90 s", 60, 90),
         ("Wed, 21 Oct 2015 07:28:00 GMT", 0, 0),
     ],
 )
 def test_both_forms_of_retry_after_are_read(header: str, low: float, high: float) -> None:
+    if header == "in 90 s":  # a date, made when the test runs
+        header = format_datetime(datetime.now(UTC) + timedelta(seconds=90), usegmt=True)
     error = answer_error("POST x", 503, {"Retry-After": header}, HTML, HIDE)
     assert isinstance(error, Unavailable)
     assert error.retry_after_s is not None

@@ -33,7 +33,7 @@ class Output:
 
     def data(self, obj: object) -> None:
         """Print `obj` as JSON on stdout; NaN and infinities become null, as JSON has none."""
-        sys.stdout.write(json.dumps(_plain(obj), indent=2, ensure_ascii=False) + "\n")
+        sys.stdout.write(writable(json.dumps(_plain(obj), indent=2, ensure_ascii=False)) + "\n")
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Print a table on stdout for a person; on a pipe it is as wide as its text, and nothing is wrapped."""
@@ -43,14 +43,14 @@ class Output:
         for column in columns:
             table.add_column(column, overflow="fold")
         for row in rows:
-            table.add_row(*(escape(cell) for cell in row))
+            table.add_row(*(escape(writable(cell)) for cell in row))
         console = self._out if self._out.is_terminal else Console(file=sys.stdout, width=_UNBOUNDED)
         console.print(table)
 
     def line(self, text: str) -> None:
         """Print one line on stdout for a person."""
         if not self.json:
-            self._out.print(text, markup=False, highlight=False)
+            self._out.print(writable(text), markup=False, highlight=False)
 
     def hint(self, text: str) -> None:
         """Say on stderr what to do next."""
@@ -58,13 +58,18 @@ class Output:
 
     def warn(self, text: str) -> None:
         """Say on stderr what is not as it should be, though the command goes on."""
-        self._err.print(f"warning: {text}", style="yellow", markup=False, highlight=False)
+        self._err.print(writable(f"warning: {text}"), style="yellow", markup=False, highlight=False)
 
     def error(self, message: str, hint: str = "") -> None:
         """Say on stderr why the command failed, and what mends it."""
         self._err.print(f"error: {message}", style="red", markup=False, highlight=False)
         if hint:
             self._err.print(f"  hint: {hint}", markup=False, highlight=False)
+
+
+def writable(text: str) -> str:
+    """Return the text with what no terminal or file takes, half of a surrogate pair, written as its number."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def get_output(json: bool = False) -> Output:

@@ -110,7 +110,18 @@ def _sentence(report: Report, destination: str) -> str:
     if report.verdict.value == "pending":
         return f"pending: {report.pending:,} records are still to be delivered (holdfast sync)"
     if report.verdict.value == "missing":
-        return f"missing: {report.missing:,} values of metrics, {len(report.differences)} other differences"
+        return f"missing: {_what_is_missing(report)}"
     compared = f"{values:,} values of {len(report.metrics)} metrics, {report.params} params and {report.tags} tags"
     what = "partial: all that the journal still holds is there" if report.gone else "complete"
     return f"{what} ({compared} on {destination})"
+
+
+def _what_is_missing(report: Report) -> str:
+    counts = {
+        "values of metrics": report.missing,
+        "other differences": len(report.differences),
+        "things set aside": report.aside,
+        "places in the journal that cannot be read": report.damaged,
+        "segments of the journal": report.lost,
+    }
+    return ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)

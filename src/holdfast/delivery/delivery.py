@@ -19,6 +19,7 @@ from holdfast.backend.database import check_opens
 from holdfast.backend.errors import translated
 from holdfast.core.sending import Refused, Sender, Unavailable
 from holdfast.core.uris import is_database
+from holdfast.delivery.aside import load_asides
 from holdfast.delivery.identity import (
     ExperimentAbout,
     RunAbout,
@@ -225,7 +226,8 @@ class Delivery:
         if (root / "journal.json").exists():
             return
         with self._translated():
-            root.mkdir(parents=True, exist_ok=True)
+            root.parent.mkdir(parents=True, exist_ok=True)
+            root.mkdir(mode=0o700, exist_ok=True)  # params are nobody else's business
             ignore = root.parent.parent / ".gitignore"
             if root.parent.parent.name == ".holdfast" and not ignore.exists():
                 ignore.write_text("*\n")
@@ -278,13 +280,28 @@ class Delivery:
             return
         notice = _Notice(f"holdfast: delivering {_counted(runs)} to {self.target.destination} ...")
         left = self.settling.settle(runs, self.target.exit_wait_s, notice)
-        if left:
-            reason = next(iter(left.values()))
+        for line in self._what_is_left(runs, left):
+            sys.stderr.write(f"holdfast: {line}\n")
+
+    def _what_is_left(self, runs: Sequence[str], left: Mapping[str, str]) -> Iterator[str]:
+        """Yield a line for each kind of thing that is not on the server, with the command that goes on."""
+        paths = [self.journal.paths.run(run_id) for run_id in runs]
+        aside = [run.folder.name for run in paths if load_asides(self._files, run.aside)]
+        pending = [run_id for run_id in left if run_id not in aside]
+        if pending:
             later = "the shipper goes on with it" if self.target.shipper == "process" else "it is kept"
-            sys.stderr.write(
-                f"holdfast: {_counted(list(left))} not delivered in full ({reason}); {later}, "
-                f"or run: holdfast sync {_quoted(self.target.root)} --to {self.target.destination}\n"
+            yield (
+                f"{_counted(pending)} not delivered in full ({left[pending[0]]}); {later}, "
+                f"or run: holdfast sync {_quoted(self.target.root)} --to {self.target.destination}"
             )
+        if aside:
+            yield (
+                f"the server refuses something of {_counted(aside)}, which was set aside: "
+                f"holdfast journal status {aside[0]}, then retry, export or drop"
+            )
+        files = [run.folder.name for run in paths if any((run.folder / "artifacts").glob("*"))]
+        if files:
+            yield f"files of {_counted(files)} begun offline are kept: holdfast sync uploads them"
 
     def close(self, limit_s: float = 0.0) -> dict[str, str]:
         """Take leave of the journal before the process ends; what is logged later begins anew.

@@ -62,7 +62,9 @@ def _start_process(target: Target) -> bool:
     """Start it in a session of its own, so that Ctrl-C and the end of this process's group do not reach it."""
     _children[:] = [child for child in _children if child.poll() is None]
     try:
-        with JournalPaths(target.root).shipper_log.open("ab") as log:
+        path = JournalPaths(target.root).shipper_log
+        path.touch(mode=0o600)
+        with path.open("ab") as log:
             child = subprocess.Popen(
                 [sys.executable, "-P", "-m", "holdfast.delivery"],
                 stdin=subprocess.PIPE,

@@ -73,6 +73,7 @@ class ProgressFile:
             self.now.retry_ms = 0
         temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}")
         with contextlib.suppress(OSError):
+            temporary.touch(mode=0o600)
             temporary.write_text(json.dumps(asdict(self.now)))
             os.replace(temporary, self._path)
         self._written_s = time.monotonic()

@@ -20,6 +20,8 @@ REACH_S = 2.0
 _OFFLINE_S = 30.0
 _POLL_S = 0.02
 _PATIENT_S = 30.0
+# What `unlimited` is: longer than locks may be waited for would be an error.
+_LONGEST_S = 1e8
 
 
 class Settling:
@@ -82,7 +84,7 @@ class Settling:
         wanted = [run_id for run_id in self.journal.written() if run_ids is None or run_id in run_ids]
         if limit_s is None and self.is_offline:
             return dict.fromkeys(wanted, "the server cannot be reached")
-        wait = _Wait(time.monotonic() + limit, tick)
+        wait = _Wait(time.monotonic() + min(limit, _LONGEST_S), tick)
         left = {run_id: reason for run_id in wanted if (reason := self._settle(run_id, wait))}
         if left and limit_s is None:
             self._impatient_until_s = time.monotonic() + _OFFLINE_S

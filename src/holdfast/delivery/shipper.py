@@ -20,6 +20,8 @@ from holdfast.delivery.run import Outcome, RunDelivery
 from holdfast.delivery.target import Target
 from holdfast.delivery.workers import Workers
 from holdfast.errors import HoldfastError
+from holdfast.journal.checkpoint import load_checkpoint
+from holdfast.journal.filesystem import OsFileSystem
 from holdfast.journal.layout import JournalPaths
 from holdfast.journal.lease import Life, life_of
 from holdfast.journal.locks import FileLock
@@ -78,6 +80,7 @@ class Shipper:
         self._grace_s = grace_s
         self._worked_s = self._started_s
         self._failing_s: float | None = None
+        self._has_given_up = False
         self._retired_s = time.monotonic() - _RETIRE_EVERY_S + 5.0
 
     def stop(self) -> None:
@@ -98,7 +101,7 @@ class Shipper:
                     self._serve()
                 except FileNotFoundError:  # the journal was deleted
                     return
-            if self._stop.is_set() or not self._has_new_work():
+            if self._stop.is_set() or self._has_given_up or not self._has_new_work():
                 return
 
     def _serve(self) -> None:
@@ -274,8 +277,18 @@ class Shipper:
 
     def _is_over(self) -> bool:
         if self._failing_s is not None and time.monotonic() - self._failing_s > _PATIENCE_S:
+            self._has_given_up = True
             return True
-        return not (self._has_writers() or self._is_busy or self._has_new_work())
+        if self._has_writers() or self._is_busy:
+            return False
+        if self._breaker.failures and all(self._was_delivered(run_id) for run_id in self._run_ids()):
+            self._has_given_up = True  # somebody else delivered it: there is no reason to wait for this server
+            return True
+        return not self._has_new_work()
+
+    def _was_delivered(self, run_id: str) -> bool:
+        run = self._paths.run(run_id)
+        return load_checkpoint(OsFileSystem(), run.checkpoint).complete_ms is not None
 
     def _retire(self) -> None:
         if time.monotonic() - self._retired_s < _RETIRE_EVERY_S:

@@ -97,7 +97,7 @@ class OsFileSystem:
         """Return the names in a folder, sorted."""
         try:
             return sorted(os.listdir(path))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return []
 
     def size(self, path: Path) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from pathlib import Path
@@ -11,7 +12,8 @@ from holdfast.journal.layout import JournalPaths
 from holdfast.journal.options import JournalOptions
 from holdfast.journal.retention import retire
 
-_POLL_S = 0.05
+_log = logging.getLogger(__name__)
+_POLL_S = 0.2
 _LARGEST_GRANT = 64 << 20
 _SMALLEST_GRANT = 4 << 10
 
@@ -39,6 +41,7 @@ class Room:
         Raises:
             JournalFullError: There is no room, and the policy is `error`.
         """
+        has_said = False
         while True:
             left = self._options.limit_bytes - size_of(self._paths.root)
             if left < wanted + _SMALLEST_GRANT:
@@ -54,6 +57,9 @@ class Room:
                     "or HOLDFAST_JOURNAL_FULL=block to wait",
                     retryable=True,
                 )
+            if not has_said:
+                _log.warning("the journal %s is full: calls that log wait for the delivery", self._paths.root)
+                has_said = True
             time.sleep(_POLL_S)
 
 

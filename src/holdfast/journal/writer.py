@@ -22,6 +22,8 @@ from holdfast.journal.codec import MAGIC, Kind
 from holdfast.journal.segment import OpenSegment, Place
 
 _METRICS = int(Kind.METRICS)
+# Small, few, and what the end of a run depends on: written beyond the journal's bound too.
+_URGENT = (Kind.UPDATE, Kind.OWNED, Kind.LEFT)
 _OFFSET_RANGE_MS = 1 << 31
 
 # A set's number, what packs its metrics, and the sizes of their payload and record in bytes.
@@ -194,12 +196,13 @@ class RunWriter:
     def _append(self, kind: Kind, payload: bytes) -> None:
         _check_size(len(payload))
         size = len(payload) + codec.OVERHEAD
+        is_urgent = kind in _URGENT
         if self._segment is None or self._end + size > self._limit:
-            self._make_room(size)
+            self._make_room(size, is_urgent)
         offset = _now_ms() - self._base_ms
         if not _fits(offset):
             self._leave()
-            self._make_room(size)
+            self._make_room(size, is_urgent)
             offset = _now_ms() - self._base_ms
         self._record(kind, payload, offset)
 
@@ -212,8 +215,12 @@ class RunWriter:
             self._settle()
             raise
 
-    def _make_room(self, size: int) -> None:
+    def _make_room(self, size: int, is_urgent: bool = False) -> None:
         """See to it that the open segment takes so many bytes, and one set of names more.
+
+        Args:
+            size: How many bytes.
+            is_urgent: Whether the journal's bound does not count.
 
         Raises:
             JournalError: The journal has reached its bound, or the segment cannot be made.
@@ -223,7 +230,7 @@ class RunWriter:
             self._leave()
         if self._segment is None:
             self._open()
-        if self._end + size > self._limit:
+        if self._end + size > self._limit and not is_urgent:
             granted = self._place.grant(size)
             self._limit = min(self._end + granted, max(self._segment_bytes, self._end + size))
 

@@ -61,6 +61,8 @@ class JournaledStore(JournaledReads):
         if delivery is None:
             return super().log_metric(run_id, metric)
         if metric.model_id is None and metric.dataset_name is None:
+            if metric.timestamp < 0:
+                raise _invalid(metric, ValueError("its timestamp is negative"))
             writer = delivery.writers.get(run_id) or self._writer(run_id)
             try:
                 writer.metrics({metric.key: metric.value}, metric.step, metric.timestamp)
@@ -108,6 +110,9 @@ class JournaledStore(JournaledReads):
         _validate_param_keys_unique(params)
         delivery.check_params(run_id, [(param.key, str(param.value)) for param in params], _changed)
         writer = delivery.writers.get(run_id) or delivery.writer(run_id)
+        pairs = [[param.key, str(param.value)] for param in params]
+        labels = [[tag.key, str(tag.value)] for tag in tags]
+        _check_texts(pairs, labels)
         plain = [m for m in metrics if m.model_id is None and m.dataset_name is None]
         if plain:
             writer.points([(m.key, float(m.value), m.timestamp, m.step) for m in plain])
@@ -116,8 +121,6 @@ class JournaledStore(JournaledReads):
             for m in metrics
             if m.model_id is not None or m.dataset_name is not None
         ]
-        pairs = [[param.key, str(param.value)] for param in params]
-        labels = [[tag.key, str(tag.value)] for tag in tags]
         if others or pairs or labels:
             content = {"m": others, "p": pairs, "t": labels}
             writer.entry(Kind.ENTITIES, {key: value for key, value in content.items() if value})
@@ -271,6 +274,20 @@ class JournaledStore(JournaledReads):
             return super().create_experiment(name, artifact_location, tags)
         texts = {tag.key: str(tag.value) for tag in tags or []}
         return delivery.begin_offline_experiment(name, artifact_location, texts).experiment_id
+
+
+def _check_texts(*lists: list[list[str]]) -> None:
+    """Refuse half of a surrogate pair, which MLflow's client fails on and no store takes."""
+    for key, value in (pair for pairs in lists for pair in pairs):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            from mlflow.exceptions import MlflowException
+
+            raise MlflowException.invalid_parameter_value(
+                f"The value of {key!r} holds half of a surrogate pair, which no store takes. "
+                'Leave it out: value.encode(errors="replace").decode()'
+            ) from None
 
 
 def _is_end_of_block() -> bool:

@@ -15,7 +15,12 @@ class DeliveryNotInForce(BaseException):
 
 
 class JournalRunContext:
-    """Adds no tags; MLflow asks every provider when a run begins."""
+    """Adds no tags; MLflow makes one when it is imported, and asks every provider when a run begins."""
+
+    def __init__(self) -> None:
+        from holdfast.plugins.switch import follow_project
+
+        follow_project()
 
     def in_context(self) -> bool:
         """Return False.

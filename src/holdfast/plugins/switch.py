@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from holdfast.delivery.delivery import Delivery
@@ -54,6 +55,29 @@ def delivery_for(store_uri: str) -> Delivery | None:
 
     settings = load_settings(tracking_uri=store_uri)
     return delivery_of(target_of(settings), store_uri) if settings.delivery == "journal" else None
+
+
+def follow_project() -> None:
+    """Send plain `mlflow.*` to the stores that stand beside the setting in `.env` or pyproject.toml.
+
+    MLflow reads neither. A script whose journal is asked for there would otherwise log, without a word, to a new
+    database in its working directory. What the script or the environment says itself goes first.
+    """
+    utils: Any = sys.modules.get("mlflow.tracking._tracking_service.utils")
+    if utils is None or is_server() or not _is_set() or utils.is_tracking_uri_set():
+        return
+    from holdfast.errors import HoldfastError
+    from holdfast.settings import load_settings
+
+    try:
+        settings = load_settings()
+    except HoldfastError:
+        return  # said when a run begins, not by an import
+    if settings.delivery == "journal" and settings.origin_of("tracking_uri").kind in ("dotenv", "pyproject"):
+        utils._tracking_uri = settings.tracking_uri
+        registry: Any = sys.modules.get("mlflow.tracking._model_registry.utils")
+        if registry is not None and settings.registry_uri is not None and registry._registry_uri is None:
+            registry._registry_uri = settings.registry_uri
 
 
 def _is_set() -> bool:

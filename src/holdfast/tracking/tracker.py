@@ -333,6 +333,17 @@ class MLflowTracker:
         """
         self._project.artifacts.upload_folder(Path(local_dir), self._open_run().artifact_uri, artifact_path)
 
+    def flush(self, timeout_s: float | None = None) -> None:
+        """Wait until everything that this process has logged is on the server, for others to read.
+
+        Args:
+            timeout_s: How long, in seconds; HOLDFAST_READ_WAIT if not given.
+
+        Raises:
+            DeliveryError: Not all of it was, within that time; it is in the journal and is delivered later.
+        """
+        self._project.settle(timeout_s)
+
     # -- models -----------------------------------------------------------------------
 
     def register_model(
