@@ -70,6 +70,7 @@ def _end_open_runs() -> None:
         from mlflow.tracking import fluent
 
         fluent._active_run_stack.get().clear()
+        fluent._active_experiment_id = None  # MLflow 3.0 writes it beside the metrics of a model, in whatever store
     if "boto3" in sys.modules:
         sys.modules["boto3"].DEFAULT_SESSION = None
 
@@ -78,6 +79,9 @@ def _close_journals() -> None:
     """Deliver and let go, as the end of a process does: else each test's shipper stays for as long as this process."""
     import sys
 
+    lifecycle = sys.modules.get("holdfast.lifecycle")
+    for run in lifecycle.run_guard().watched() if lifecycle else []:
+        lifecycle.run_guard().remove(run)
     if "holdfast.delivery.delivery" in sys.modules:
         sys.modules["holdfast.delivery.delivery"].close_deliveries()
 

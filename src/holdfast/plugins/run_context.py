@@ -48,8 +48,12 @@ def _check() -> None:
     from mlflow.tracking._tracking_service.utils import _get_store
 
     from holdfast.core.uris import mask_uri
+    from holdfast.plugins.switch import delivery_for
 
     store = _get_store()
+    if hasattr(store, "holdfast_attach") and store.holdfast_delivery is None:
+        # Made before the setting was there.
+        store.holdfast_attach(delivery_for(mlflow.get_tracking_uri()))
     if getattr(store, "holdfast_delivery", None) is None:
         raise DeliveryNotInForce(
             f"HOLDFAST_DELIVERY=journal is set, but {mask_uri(mlflow.get_tracking_uri())} is served by "
