@@ -18,12 +18,6 @@ SLACK_S = 3.0  # a busy machine
 
 
 @pytest.fixture
-def proxy(mlflow_server: RunningMlflow) -> Iterator[FaultProxy]:
-    with FaultProxy(mlflow_server.url) as proxy:
-        yield proxy
-
-
-@pytest.fixture
 def sender(proxy: FaultProxy) -> Iterator[RestSender]:
     sender = RestSender(proxy.url, timeout_s=TIMEOUT_S)
     yield sender

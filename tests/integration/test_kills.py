@@ -6,7 +6,6 @@ import os
 import random
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -52,13 +51,6 @@ LOGS = {
 FOR_EVER = 1 << 40
 # As fast as a real loop that does some work: the server of the test takes about as much.
 SLOWLY = "__import__('time').sleep(0.002)"
-
-
-@pytest.fixture(scope="module")
-def nursery() -> Iterator[Nursery]:
-    """Starts children."""
-    with Nursery() as found:
-        yield found
 
 
 @pytest.fixture

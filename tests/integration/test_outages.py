@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -52,20 +52,6 @@ while not os.path.exists("enough") or step < 200:
 timed("end_run", mlflow.end_run)
 say("worst", worst)
 """
-
-
-@pytest.fixture(scope="module")
-def nursery() -> Iterator[Nursery]:
-    """Starts children."""
-    with Nursery() as found:
-        yield found
-
-
-@pytest.fixture
-def proxy(mlflow_server: RunningMlflow) -> Iterator[FaultProxy]:
-    """A network that fails on command, before the session's server."""
-    with FaultProxy(mlflow_server.url) as found:
-        yield found
 
 
 @pytest.fixture

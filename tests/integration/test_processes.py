@@ -20,20 +20,6 @@ RANKS = 8
 STEPS = 300
 
 
-@pytest.fixture(scope="module")
-def nursery() -> Iterator[Nursery]:
-    """Starts children."""
-    with Nursery() as found:
-        yield found
-
-
-@pytest.fixture
-def proxy(mlflow_server: RunningMlflow) -> Iterator[FaultProxy]:
-    """A network that fails on command, before the session's server."""
-    with FaultProxy(mlflow_server.url) as found:
-        yield found
-
-
 @pytest.fixture
 def place(mlflow_server: RunningMlflow, tmp_path: Path, unique: str) -> Place:
     """A journal of this test."""

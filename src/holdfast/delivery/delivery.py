@@ -26,12 +26,12 @@ from holdfast.delivery.identity import (
     is_local,
     load_about,
     load_experiment,
-    load_resolved,
     local_experiment_id,
     new_local_id,
     resolve_experiment,
     save_about,
     save_experiment,
+    server_id_of,
 )
 from holdfast.delivery.process import start_shipper
 from holdfast.delivery.settling import REACH_S, Settling
@@ -257,10 +257,7 @@ class Delivery:
 
     def server_id(self, run_id: str) -> str | None:
         """Return the run's id on the server; None for a local one that is not there yet."""
-        if not is_local(run_id):
-            return run_id
-        found = load_resolved(self._files, self.journal.paths.run(run_id))
-        return None if found is None else found.run_id
+        return server_id_of(self.journal.paths, run_id)
 
     # -- waiting ----------------------------------------------------------------------
 

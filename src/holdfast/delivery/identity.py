@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.core.sending import KEY_TAG, ExperimentRef, Refused, RunRef, Sender, Unavailable
-from holdfast.journal.filesystem import FileSystem, write_whole
+from holdfast.journal.filesystem import FileSystem, OsFileSystem, write_whole
 from holdfast.journal.layout import FORMAT, LOCAL_PREFIX, JournalPaths, RunPaths
 from holdfast.journal.locks import FileLock
 
@@ -122,6 +122,14 @@ def load_resolved(files: FileSystem, run: RunPaths) -> Resolved | None:
     """Return what a local run became, or None where it is not on the server yet."""
     found = _load(files, run.resolved)
     return Resolved(found["run_id"], found["experiment_id"], found["artifact_uri"]) if "run_id" in found else None
+
+
+def server_id_of(paths: JournalPaths, run_id: str) -> str | None:
+    """Return a run's id on the server; None for a local one that is not there yet."""
+    if not is_local(run_id):
+        return run_id
+    found = load_resolved(OsFileSystem(), paths.run(run_id))
+    return None if found is None else found.run_id
 
 
 def _load(files: FileSystem, path: Path) -> dict[str, Any]:

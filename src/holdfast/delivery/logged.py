@@ -12,8 +12,8 @@ from typing import Any
 from holdfast.core.sending import Point
 from holdfast.delivery.aside import Aside, load_asides
 from holdfast.delivery.batches import entities_of
-from holdfast.delivery.identity import PARENT_TAG, RunAbout, load_about
-from holdfast.delivery.places import FoundRun, server_id_of
+from holdfast.delivery.identity import PARENT_TAG, RunAbout, load_about, server_id_of
+from holdfast.delivery.places import FoundRun
 from holdfast.delivery.streams import RunStreams
 from holdfast.journal.checkpoint import Checkpoint, load_checkpoint
 from holdfast.journal.codec import Kind

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from holdfast.core.uris import mask_uri
-from holdfast.delivery.identity import is_local, load_resolved
-from holdfast.delivery.target import Target, journal_name, target_of
+from holdfast.delivery.identity import is_local, server_id_of
+from holdfast.delivery.target import Target, journal_folder, journal_name, target_of
 from holdfast.errors import NotFoundError, SettingsError
-from holdfast.journal.checkpoint import load_checkpoint
+from holdfast.journal.checkpoint import is_behind, load_checkpoint
 from holdfast.journal.filesystem import OsFileSystem
-from holdfast.journal.layout import JournalPaths, RunPaths, parse_segment_name
+from holdfast.journal.layout import JournalPaths, RunPaths
 
 if TYPE_CHECKING:
     from holdfast.settings import Settings
@@ -48,14 +48,13 @@ class Journal:
 
     def waiting(self) -> list[str]:
         """Return the runs of which something is not delivered."""
-        return [run_id for run_id in self.run_ids() if _is_waiting(self.paths.run(run_id))]
-
-
-def _is_waiting(run: RunPaths) -> bool:
-    files = OsFileSystem()
-    offsets = load_checkpoint(files, run.checkpoint).segments
-    names = [name for name in files.list(run.folder) if parse_segment_name(name)]
-    return any(files.size(run.folder / name) > offsets.get(name, 0) for name in names)
+        files = OsFileSystem()
+        runs = {run_id: self.paths.run(run_id) for run_id in self.run_ids()}
+        return [
+            run_id
+            for run_id, run in runs.items()
+            if is_behind(files, run.folder, load_checkpoint(files, run.checkpoint))
+        ]
 
 
 @dataclass(frozen=True)
@@ -94,11 +93,6 @@ class FoundRun:
     def server_id(self) -> str | None:
         """The run's id on the server; None for a local one that is not there yet."""
         return server_id_of(self.journal.paths, self.run_id)
-
-
-def journal_folder(settings: Settings) -> Path:
-    """Return the folder that holds the journals of a project, one a tracking store."""
-    return Path(settings.journal) if settings.journal else settings.project_root / ".holdfast" / "journal"
 
 
 def places_of(settings: Settings, path: Path | None = None) -> Places:
@@ -156,14 +150,6 @@ def _journal(root: Path) -> Journal:
 
 
 # -- runs ---------------------------------------------------------------------------------
-
-
-def server_id_of(paths: JournalPaths, run_id: str) -> str | None:
-    """Return a run's id on the server; None for a local one that is not there yet."""
-    if not is_local(run_id):
-        return run_id
-    found = load_resolved(OsFileSystem(), paths.run(run_id))
-    return None if found is None else found.run_id
 
 
 def find_run(journals: Iterable[Journal], run_id: str) -> list[FoundRun]:

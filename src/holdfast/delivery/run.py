@@ -14,7 +14,7 @@ from holdfast.delivery.identity import PARENT_TAG, load_about, load_resolved, re
 from holdfast.delivery.poison import Suspicion, Suspicious
 from holdfast.delivery.sending import send_batch, send_single
 from holdfast.delivery.streams import Facts, RunStreams
-from holdfast.journal.checkpoint import load_checkpoint, save_checkpoint
+from holdfast.journal.checkpoint import is_behind, load_checkpoint, save_checkpoint
 from holdfast.journal.filesystem import FileSystem, OsFileSystem
 from holdfast.journal.layout import JournalPaths, RunPaths
 from holdfast.journal.lease import Life
@@ -233,7 +233,9 @@ class _Pass:
         about = load_about(self._ground.files, self._ground.run)
         if about.is_local:
             _ = self._run_id  # a run in which nothing was logged is a run all the same
-        if any(life is Life.ALIVE for life in lives.values()) or self._has_grown():
+        if any(life is Life.ALIVE for life in lives.values()) or is_behind(
+            self._ground.files, self._ground.run.folder, self._checkpoint
+        ):
             self._checkpoint = replace(self._checkpoint, complete_ms=None)
             return
         if not self._end_if_deserted(lives):
@@ -243,11 +245,6 @@ class _Pass:
         if self._checkpoint.complete_ms is None:
             self._checkpoint = replace(self._checkpoint, complete_ms=time.time_ns() // 1_000_000)
         self.outcome.is_complete = True
-
-    def _has_grown(self) -> bool:
-        ground, offsets = self._ground, self._checkpoint.segments
-        names = [name.name for name in ground.streams.segments()]
-        return any(ground.files.size(ground.run.folder / name) > offsets.get(name, 0) for name in names)
 
     def _end_if_deserted(self, lives: Mapping[str, Life]) -> bool:
         """End a run that nobody is left to end; False where that cannot be known from this machine."""

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.delivery.aside import Aside, load_asides
-from holdfast.delivery.places import Journal, server_id_of
+from holdfast.delivery.identity import server_id_of
+from holdfast.delivery.places import Journal
 from holdfast.delivery.progress import Progress, read_progress
 from holdfast.journal import codec
 from holdfast.journal.checkpoint import load_checkpoint

@@ -16,8 +16,7 @@ from typing import Any, cast
 from holdfast.core.sending import Point, Refused, Sender, Unavailable
 from holdfast.delivery.aside import load_asides
 from holdfast.delivery.breaker import Breaker
-from holdfast.delivery.identity import load_about, load_resolved
-from holdfast.delivery.places import server_id_of
+from holdfast.delivery.identity import load_about, load_resolved, server_id_of
 from holdfast.delivery.run import Outcome, RunDelivery
 from holdfast.delivery.status import files_waiting
 from holdfast.delivery.target import Target

@@ -91,7 +91,6 @@ def target_of(settings: Settings, environ: Mapping[str, str] | None = None) -> T
     """
     environ = os.environ if environ is None else environ
     _check(settings.tracking_uri, environ)
-    base = Path(settings.journal) if settings.journal else settings.project_root / ".holdfast" / "journal"
     sync = settings.journal_sync
     options = JournalOptions(
         sync=sync if isinstance(sync, str) else "interval",
@@ -104,13 +103,18 @@ def target_of(settings: Settings, environ: Mapping[str, str] | None = None) -> T
     )
     return Target(
         tracking_uri=settings.tracking_uri,
-        root=base / journal_name(settings.tracking_uri),
+        root=journal_folder(settings) / journal_name(settings.tracking_uri),
         login=_login(settings, environ),
         options=options,
         exit_wait_s=settings.exit_wait,
         read_wait_s=settings.read_wait,
         shipper=settings.shipper,
     )
+
+
+def journal_folder(settings: Settings) -> Path:
+    """Return the folder that holds the journals of a project, one a tracking store."""
+    return Path(settings.journal) if settings.journal else settings.project_root / ".holdfast" / "journal"
 
 
 def _check(tracking_uri: str, environ: Mapping[str, str]) -> None:

@@ -11,7 +11,7 @@ from google_crc32c import value as crc32c
 
 from holdfast.errors import JournalError
 from holdfast.journal.filesystem import FileSystem, write_whole
-from holdfast.journal.layout import FORMAT
+from holdfast.journal.layout import FORMAT, parse_segment_name
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,12 @@ class Checkpoint:
         """Return the checkpoint with segments noted as deleted."""
         left = {name: offset for name, offset in self.segments.items() if name not in names}
         return replace(self, segments=left, gone=(*self.gone, *names))
+
+
+def is_behind(files: FileSystem, folder: Path, checkpoint: Checkpoint) -> bool:
+    """Whether a segment in a folder holds more than is delivered."""
+    names = [name for name in files.list(folder) if parse_segment_name(name)]
+    return any(files.size(folder / name) > checkpoint.segments.get(name, 0) for name in names)
 
 
 def load_checkpoint(files: FileSystem, path: Path) -> Checkpoint:
