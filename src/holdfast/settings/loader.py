@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import getpass
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,7 +16,7 @@ from holdfast.core.uris import mask_passwords_in
 from holdfast.errors import CredentialsError, HoldfastError, InvalidInputError, SettingsError
 from holdfast.settings.aws_files import region_of_profile
 from holdfast.settings.choice import choose_credentials
-from holdfast.settings.credentials import Credentials
+from holdfast.settings.credentials import Credentials, Role
 from holdfast.settings.dotenv_file import known_values, read_dotenv
 from holdfast.settings.folder import ProjectFolder, find_project_folder
 from holdfast.settings.layers import Found, Layer, Origin, Report, lookup, pick
@@ -25,6 +27,7 @@ from holdfast.settings.tracking_login import choose_login
 from holdfast.settings.values import PARSERS, Where
 
 _DEFAULT_REGION = "us-east-1"
+_WITH_A_ROLE = ("external_id", "role_session_name", "web_identity_token_file")
 _ELSEWHERE = ("region", "aws_profile")  # settled together with the credentials
 
 
@@ -161,7 +164,38 @@ def _settle_credentials(draft: _Draft, environ: Mapping[str, str]) -> None:
         found = _region_of_profile(credentials, draft, environ)
     draft.settle("region", found)
     region = draft.values.setdefault("region", _DEFAULT_REGION)
-    draft.values["credentials"] = replace(credentials, region=region)
+    role = _role(draft, credentials)
+    origin_text = f"{credentials.origin}, role {role.arn}" if role else credentials.origin
+    draft.values["credentials"] = replace(credentials, origin=origin_text, region=region, role=role)
+
+
+def _role(draft: _Draft, credentials: Credentials) -> Role | None:
+    """Return the role to assume; what belongs to one and stands alone is refused."""
+    values = draft.values
+    arn, token_file = values.get("role_arn"), values.get("web_identity_token_file")
+    if arn is None:
+        alone = [draft.origins[name].name for name in _WITH_A_ROLE if name in values]
+        if alone:
+            draft.report.refuse(
+                f"{' and '.join(alone)} belong to a role, and none is set.", "set MLFLOW_AWS_ROLE_ARN", True
+            )
+        return None
+    if token_file is not None and credentials.kind == "project":
+        draft.report.refuse(
+            f"{draft.origins['web_identity_token_file'].name} and the project's own keys are both set.",
+            "keep one of them to assume the role with",
+            True,
+        )
+    name = values.get("role_session_name") or _session_name()
+    return Role(arn, values.get("external_id"), name, token_file, values.get("sts_endpoint_url"))
+
+
+def _session_name() -> str:
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):  # a container's user without a name
+        user = ""
+    return re.sub(r"[^\w+=,.@-]", "-", f"holdfast-{user}".rstrip("-"))[:64]
 
 
 def _region_of_profile(credentials: Credentials, draft: _Draft, environ: Mapping[str, str]) -> Found | None:

@@ -57,6 +57,16 @@ class Settings(BaseModel):
     s3_ca_bundle: str | None = None
     s3_upload_extra_args: _Table = Field(default_factory=_empty)
     s3_addressing_style: Literal["auto", "path", "virtual"] = "auto"
+    s3_checksums: Literal["auto", "always", "never"] = "auto"
+    s3_bucket_owner: str | None = None
+    s3_encryption: str | None = None
+    s3_kms_key_id: str | None = None
+    s3_storage_class: str | None = None
+    s3_acl: str | None = None
+    s3_tagging: str | None = None
+    transfer_threads: int = 16
+    upload_rate: int | None = None
+    transfer_deadline: float = 120.0
     experiment_name: str = "Default"
     run_name_prefix: str | None = None
     tracking_username: str | None = None
@@ -64,6 +74,12 @@ class Settings(BaseModel):
     tracking_token: SecretStr | None = None
     region: str = "us-east-1"
     credentials: Credentials
+    role_arn: str | None = None
+    external_id: str | None = None
+    role_session_name: str | None = None
+    web_identity_token_file: str | None = None
+    sts_endpoint_url: str | None = None
+    workspaces: _Table = Field(default_factory=_empty)
     promotion: _Table = Field(default_factory=_empty)
     delivery: Literal["journal", "direct"] | None = None
     journal: str | None = None
@@ -89,6 +105,18 @@ class Settings(BaseModel):
     def uses_s3(self) -> bool:
         """Whether files go to S3 by these settings (a tracking server may decide otherwise)."""
         return self.artifact_root is not None and scheme_of(self.artifact_root) == "s3"
+
+    @property
+    def s3_put_arguments(self) -> Mapping[str, Any]:
+        """What goes with every upload, by boto3's names: `s3_upload_extra_args` over the settings of their own."""
+        own = {
+            "ServerSideEncryption": self.s3_encryption or ("aws:kms" if self.s3_kms_key_id else None),
+            "SSEKMSKeyId": self.s3_kms_key_id,
+            "StorageClass": self.s3_storage_class,
+            "ACL": self.s3_acl,
+            "Tagging": self.s3_tagging,
+        }
+        return {name: value for name, value in own.items() if value} | dict(self.s3_upload_extra_args)
 
     @property
     def storage_type(self) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+from urllib.parse import parse_qsl, urlencode
 
 from pydantic import ByteSize, TypeAdapter, ValidationError
 
@@ -115,7 +116,7 @@ def json_object(value: object, where: Where) -> Mapping[str, Any]:
 def table(value: object, where: Where) -> Mapping[str, Any]:
     """Return a read-only mapping from a table."""
     if not isinstance(value, Mapping):
-        raise InvalidInputError(f"{where.name} is no table.", "write it as [tool.holdfast.promotion]")
+        raise InvalidInputError(f"{where.name} is no table.", f"write it as [{where.name}]")
     return MappingProxyType(dict(value))
 
 
@@ -125,6 +126,85 @@ def addressing_style(value: object, where: Where) -> str:
     if style not in _STYLES:
         raise InvalidInputError(f"{where.name}={style} is no addressing style.", f"write one of {', '.join(_STYLES)}")
     return style
+
+
+_ENCRYPTIONS = ("AES256", "aws:kms", "aws:kms:dsse")
+
+
+def encryption(value: object, where: Where) -> str:
+    """Return S3's word for an encryption by the server."""
+    word = text(value, where)
+    found = next((known for known in _ENCRYPTIONS if known.lower() == word.lower()), None)
+    if found is None:
+        raise InvalidInputError(f"{where.name}={word} is no encryption.", f"write one of {', '.join(_ENCRYPTIONS)}")
+    return found
+
+
+def rate(value: object, where: Where) -> int:
+    """Return bytes a second from a number, or a text such as `20MB` or `20MB/s`; at least 64 KiB."""
+    return size_bytes(value.strip().removesuffix("/s") if isinstance(value, str) else value, where)
+
+
+def threads(value: object, where: Where) -> int:
+    """Return a number of threads, from 1 to 256."""
+    try:
+        count = 0 if isinstance(value, bool) else int(str(value).strip())
+    except ValueError:
+        count = 0
+    if not 1 <= count <= 256:
+        raise InvalidInputError(f"{where.name}={value} is no number from 1 to 256.", f"write {where.name}=16")
+    return count
+
+
+def role_arn(value: object, where: Where) -> str:
+    """Return the ARN of a role."""
+    arn = text(value, where)
+    if not arn.startswith("arn:") or len(arn.split(":")) < 6:
+        raise InvalidInputError(
+            f"{where.name}={arn} is no ARN of a role.", f"write {where.name}=arn:aws:iam::123456789012:role/mlflow"
+        )
+    return arn
+
+
+def account_id(value: object, where: Where) -> str:
+    """Return an AWS account's number, twelve digits, leading zeros included."""
+    found = str(value).strip()
+    if isinstance(value, bool) or not re.fullmatch(r"[0-9]{12}", found):
+        raise InvalidInputError(f"{where.name}={found} is no AWS account.", "write its twelve digits, in quotes")
+    return found
+
+
+def tagging(value: object, where: Where) -> str:
+    """Return tags in the form of a URL's query, from such a text or a table."""
+    if isinstance(value, Mapping):
+        return urlencode({str(key): str(item) for key, item in value.items()})
+    found = text(value, where)
+    try:
+        parse_qsl(found, keep_blank_values=True, strict_parsing=True)
+    except ValueError:
+        raise InvalidInputError(
+            f"{where.name}={found} are no tags.", f"write {where.name}='team=vision&cost=42'"
+        ) from None
+    return found
+
+
+_WORKSPACE_KEYS = ("aws-profile", "role-arn", "external-id", "env-file")
+
+
+def workspaces(value: object, where: Where) -> Mapping[str, Any]:
+    """Return workspace → table of `aws-profile`, `role-arn`, `external-id`, `env-file`."""
+    found = {
+        str(name): dict(table(entry, Where(f"{where.name}.{name}", where.root)))
+        for name, entry in table(value, where).items()
+    }
+    for name, entry in found.items():
+        unknown = [key for key in entry if key not in _WORKSPACE_KEYS or not isinstance(entry[key], str)]
+        if unknown:
+            raise InvalidInputError(
+                f"{where.name}.{name} holds {', '.join(unknown)}, which is not known or no text.",
+                f"write {', '.join(_WORKSPACE_KEYS)} (keys themselves belong into the env-file)",
+            )
+    return MappingProxyType({name: MappingProxyType(entry) for name, entry in found.items()})
 
 
 def region(value: object, where: Where) -> str:
@@ -207,7 +287,23 @@ PARSERS: Mapping[str, Callable[[object, Where], object]] = {
     "s3_ca_bundle": local_path,
     "s3_upload_extra_args": json_object,
     "s3_addressing_style": addressing_style,
+    "s3_checksums": one_of("auto", "always", "never"),
+    "s3_bucket_owner": account_id,
+    "s3_encryption": encryption,
+    "s3_kms_key_id": text,
+    "s3_storage_class": text,
+    "s3_acl": text,
+    "s3_tagging": tagging,
+    "transfer_threads": threads,
+    "upload_rate": rate,
+    "transfer_deadline": number,
     "aws_profile": text,
+    "role_arn": role_arn,
+    "external_id": text,
+    "role_session_name": text,
+    "web_identity_token_file": local_path,
+    "sts_endpoint_url": endpoint_url,
+    "workspaces": workspaces,
     "region": region,
     "promotion": table,
     "delivery": one_of("journal", "direct"),
