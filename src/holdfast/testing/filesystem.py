@@ -187,6 +187,10 @@ class FaultyFileSystem:
         """Return when the folder's entries are on the disk."""
         self._operate("sync_folder", path, lambda: self._disk.sync_folder(path))
 
+    def sync_file(self, path: Path) -> None:
+        """Return when the content of a closed file is on the disk; the file's name is another matter."""
+        self._operate("sync_file", path, lambda: self._disk.file(path).sync())
+
     def replace(self, source: Path, target: Path) -> None:
         """Rename, over the target if there is one, in one step."""
         self._operate("replace", target, lambda: self._disk.replace(source, target))
@@ -194,6 +198,10 @@ class FaultyFileSystem:
     def unlink(self, path: Path) -> None:
         """Delete a file; one that is missing is fine."""
         self._operate("unlink", path, lambda: self._disk.unlink(path))
+
+    def remove_folder(self, path: Path) -> None:
+        """Delete an empty folder; one that is missing is fine."""
+        self._operate("remove_folder", path, lambda: self._disk.remove_folder(path))
 
     def read(self, path: Path, offset: int, size_bytes: int) -> bytes:
         """Return at most so many bytes from an offset."""

@@ -26,9 +26,12 @@ from holdfast.errors import ServerError
 from holdfast.server import ServerOptions
 from holdfast.server.diagnosis import last_lines
 from holdfast.server.options import redactor_for, server_environment
+from holdfast.testing.certificates import ServerCertificate, make_certificate
 from holdfast.testing.mlflow_server import LocalMlflowServer
 from holdfast.testing.postgres import PostgresAccess, PostgresServer
+from holdfast.testing.rclone import RcloneAccess, RcloneServer
 from holdfast.testing.s3 import Account, S3Access, S3Server
+from holdfast.testing.swift import SwiftAccess, SwiftServer
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -86,6 +89,39 @@ def s3_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
         return S3Access(fields["endpoint_url"], Account(**fields["admin"]))
 
     return shared(request.config, tmp_path_factory, "s3", serve, restore)
+
+
+@pytest.fixture(scope="session")
+def swift_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> SwiftAccess:
+    """An S3 server for the session, which checks keys and checksums. Use account names that no other test uses."""
+
+    @contextmanager
+    def serve() -> Iterator[SwiftAccess]:
+        with SwiftServer() as server:
+            yield server.access
+
+    return shared(request.config, tmp_path_factory, "swift", serve, lambda fields: SwiftAccess(**fields))
+
+
+@pytest.fixture(scope="session")
+def rclone_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> RcloneAccess:
+    """An awkward S3 server for the session, with one user. Use bucket names that no other test uses."""
+
+    @contextmanager
+    def serve() -> Iterator[RcloneAccess]:
+        with RcloneServer() as server:
+            yield server.access
+
+    def restore(fields: dict[str, Any]) -> RcloneAccess:
+        return RcloneAccess(fields["endpoint_url"], Account(**fields["account"]))
+
+    return shared(request.config, tmp_path_factory, "rclone", serve, restore)
+
+
+@pytest.fixture(scope="session")
+def server_certificate(tmp_path_factory: pytest.TempPathFactory) -> ServerCertificate:
+    """A certificate for servers on this machine, of an authority that nobody trusts unasked."""
+    return make_certificate(tmp_path_factory.mktemp("certificate"))
 
 
 @pytest.fixture(scope="session")
