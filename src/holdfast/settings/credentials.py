@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 from pydantic import SecretStr
 
 from holdfast.errors import CredentialsError, SettingsError
+from holdfast.settings.aws_logs import mask_aws_logs
 
 if TYPE_CHECKING:
     from boto3.session import Session
@@ -72,6 +73,7 @@ class Credentials:
         """
         from botocore.exceptions import BotoCoreError
 
+        mask_aws_logs()
         try:
             return self._new_session() if self.role is None else self._assumed(self.role)
         except BotoCoreError as error:

@@ -39,8 +39,11 @@ class _Parsed:
 def read_dotenv(folders: tuple[Path, ...], report: Report) -> Layer:
     """Return the values of the nearest `.env` in `folders` (nearest first); an empty layer where there is none."""
     path = _find(folders, report)
-    if path is None:
-        return Layer("dotenv")
+    return Layer("dotenv") if path is None else read_file(path, report)
+
+
+def read_file(path: Path, report: Report) -> Layer:
+    """Return the values of one file; what cannot be read is reported."""
     text = _read(path, report)
     if text is None:
         return Layer("dotenv", path=path)

@@ -38,8 +38,8 @@ def s3_environment(settings: Settings, environ: Mapping[str, str]) -> dict[str, 
     Returns:
         Variables to add to an environment that holds no `AWS_*` of its own, so that nothing is mixed.
     """
-    credentials = settings.credentials
-    extra = settings.s3_upload_extra_args
+    credentials, role = settings.credentials, settings.credentials.role
+    extra = settings.s3_put_arguments
     found = {
         "AWS_DEFAULT_REGION": settings.region,
         "AWS_CA_BUNDLE": settings.s3_ca_bundle,
@@ -50,6 +50,15 @@ def s3_environment(settings: Settings, environ: Mapping[str, str]) -> dict[str, 
         "MLFLOW_S3_ENDPOINT_URL": settings.s3_endpoint_url,
         "MLFLOW_S3_IGNORE_TLS": "true" if settings.s3_ignore_tls else None,
         "MLFLOW_S3_UPLOAD_EXTRA_ARGS": json.dumps(dict(extra)) if extra else None,
+        "MLFLOW_S3_EXPECTED_BUCKET_OWNER": settings.s3_bucket_owner,
+        "MLFLOW_BOTO_CLIENT_ADDRESSING_STYLE": settings.s3_addressing_style,
+        "HOLDFAST_S3_CHECKSUMS": settings.s3_checksums,
+        # Holdfast's repository, which is installed there too, assumes the role; MLflow's own could not.
+        "MLFLOW_AWS_ROLE_ARN": role and role.arn,
+        "MLFLOW_AWS_EXTERNAL_ID": role and role.external_id,
+        "MLFLOW_AWS_ROLE_SESSION_NAME": role and role.session_name,
+        "MLFLOW_AWS_WEB_IDENTITY_TOKEN_FILE": role and role.token_file,
+        "MLFLOW_AWS_STS_ENDPOINT_URL": role and role.sts_endpoint_url,
     }
     given = {name: value for name, value in found.items() if value}
     if credentials.kind in ("profile", "chain"):

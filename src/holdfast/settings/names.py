@@ -292,7 +292,7 @@ FIELDS = (
     ),
     Field(
         "sts_endpoint_url",
-        (("MLFLOW_AWS_STS_ENDPOINT_URL",), ("AWS_ENDPOINT_URL_STS",)),
+        (("MLFLOW_AWS_STS_ENDPOINT_URL",),),
         group="AWS keys of this project",
         summary="Where roles are assumed, if not at AWS (MinIO: the S3 server itself).",
         example="http://localhost:9000",
