@@ -75,7 +75,21 @@ class PermissionDeniedError(BackendError):
 
 
 class ArtifactError(HoldfastError):
-    """A file cannot be stored in, or fetched from, the artifact store."""
+    """A file cannot be stored in, or fetched from, the artifact store.
+
+    Args:
+        message: As of `HoldfastError`.
+        hint: As of `HoldfastError`.
+        retryable: As of `HoldfastError`.
+        code: The store's own word for it (`AccessDenied`), where there is one.
+    """
+
+    def __init__(self, message: str, hint: str = "", retryable: bool = False, code: str = "") -> None:
+        super().__init__(message, hint, retryable)
+        self.code = code
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (type(self), (self.message, self.hint, self.retryable, self.code))
 
 
 class JournalError(HoldfastError):

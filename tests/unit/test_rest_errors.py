@@ -16,8 +16,9 @@ import urllib3
 
 from holdfast.backend import rest_errors
 from holdfast.backend.rest_errors import DoubledError, answer_error, code_error, retry_after_s, trouble_error, within
-from holdfast.backend.rest_sender import Login, RestSender
+from holdfast.backend.rest_sender import RestSender
 from holdfast.backend.sendable import smaller_parts
+from holdfast.core.login import Login
 from holdfast.core.redaction import Redactor
 from holdfast.core.sending import Point, Refused, TooLarge, Unavailable
 

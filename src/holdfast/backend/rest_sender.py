@@ -5,12 +5,10 @@ Requests go out uncompressed: MLflow's server (3.17) reads a gzip'd body as brok
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import quote, unquote
 
@@ -37,36 +35,17 @@ from holdfast.backend.sendable import (
     new_outputs,
     smaller_parts,
 )
+from holdfast.core.login import Authorization, Login, split_login
 from holdfast.core.redaction import Redactor
 from holdfast.core.sending import KEY_TAG, ExperimentRef, Point, Refused, RunRef, Unavailable
 from holdfast.core.uris import holds_password, mask_uri
 
 _API = "/api/2.0/mlflow"
+_NO_LOGIN = Login()
 _LONGEST_CONNECT_S = 5.0
 _HISTORY_PAGE = 5000  # about 2 MB while it is read
 _RUNS_PAGE = 100
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True)
-class Login:
-    """How to log in to a server, and whom to believe that it is one.
-
-    Attributes:
-        username: For HTTP's basic authentication, with `password`.
-        password: Its password.
-        token: A bearer token; counts where there is no username.
-        insecure_tls: Whether the server's certificate is believed unseen.
-        ca_file: The certificates of the authorities to believe, in place of the usual ones.
-        client_cert: A file with a certificate and key to show to the server.
-    """
-
-    username: str | None = None
-    password: str | None = field(default=None, repr=False)
-    token: str | None = field(default=None, repr=False)
-    insecure_tls: bool = False
-    ca_file: str | None = None
-    client_cert: str | None = None
 
 
 class RestSender:
@@ -80,10 +59,10 @@ class RestSender:
     """
 
     def __init__(
-        self, base_url: str, login: Login = Login(), timeout_s: float = 30.0, redact: Redactor | None = None
+        self, base_url: str, login: Login = _NO_LOGIN, timeout_s: float = 30.0, redact: Redactor | None = None
     ) -> None:
-        url_login, self._url = _split_login(base_url.rstrip("/"))
-        self._auth = _Authorization(url_login or _header_of(login))
+        url_login, self._url = split_login(base_url.rstrip("/"))
+        self._auth = Authorization(url_login or login.header)
         self._hide = _hider(base_url, login, self._auth.header, redact or Redactor())
         self._verify: bool | str = False if login.insecure_tls else login.ca_file or True
         self._certificate = login.client_cert
@@ -351,36 +330,6 @@ class _Session(requests.Session):
         if resp.request.method != "GET" and resp.status_code not in (307, 308):
             return None
         return super().get_redirect_target(resp)
-
-
-class _Authorization(requests.auth.AuthBase):
-    """The login as requests takes it: a plain header would give way to what ~/.netrc has for the host."""
-
-    def __init__(self, header: str) -> None:
-        self.header = header
-
-    def __call__(self, r: requests.PreparedRequest) -> requests.PreparedRequest:
-        r.headers["Authorization"] = self.header
-        return r
-
-
-def _split_login(url: str) -> tuple[str, str]:
-    """Return the Authorization header for the user and password in a URL, and the URL without them."""
-    match = re.fullmatch(r"([A-Za-z]+://)(.*)@([^@]*)", url, flags=re.DOTALL)
-    if match is None or not holds_password(url):
-        return "", url
-    user, _, password = match[2].partition(":")
-    return _basic(unquote(user), unquote(password)), match[1] + match[3]
-
-
-def _header_of(login: Login) -> str:
-    if login.username and login.password:
-        return _basic(login.username, login.password)
-    return f"Bearer {login.token}" if login.token else ""
-
-
-def _basic(user: str, password: str) -> str:
-    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
 def _hider(url: str, login: Login, header: str, redact: Redactor) -> Callable[[str], str]:

@@ -384,6 +384,11 @@ def join_uri(root: str, *parts: str) -> str:
     return f"{root.rstrip('/')}/{tail}" if tail else root
 
 
+def file_uri(root_uri: str, path: str) -> str:
+    """Return where a file goes among a run's artifacts; below a folder of this machine as a plain path, unescaped."""
+    return join_uri(normalize_artifact_root(root_uri) if scheme_of(root_uri) == "file" else root_uri, path)
+
+
 def slug(name: str) -> str:
     """Return `name` as one path segment of at most 120 characters, safe in S3 keys and on every file system.
 
