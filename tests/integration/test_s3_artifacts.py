@@ -52,6 +52,7 @@ def test_files_go_to_the_projects_bucket_while_the_environment_holds_other_keys(
     with tracker.run() as run_id:
         tracker.log_artifact(tmp_path / "weights.pt", "checkpoints")
         tracker.log_artifacts_dir(tmp_path / "folder", "folder")
+    tracker.flush()
     root = tracker.get_run_info(run_id)["artifact_uri"]
     assert root == f"s3://{_bucket(unique)}/runs/{unique}/{run_id}/artifacts"
     objects = s3_server.client().list_objects_v2(Bucket=_bucket(unique))["Contents"]
@@ -71,6 +72,7 @@ def test_two_projects_in_one_process(s3_server: S3Access, sqlite_uri: str, uniqu
     for name, tracker in trackers.items():
         with tracker.run():
             tracker.log_artifact(tmp_path / "f.txt")
+        tracker.flush()
         assert s3_server.client().list_objects_v2(Bucket=_bucket(name))["KeyCount"] == 1
 
 
@@ -87,7 +89,7 @@ def test_what_is_wrong_is_said_with_its_remedy(
     (tmp_path / "f.txt").write_text("x")
     wrong_secret = make(sqlite_uri, s3_server, account, unique, secret=canary)
     with pytest.raises(ArtifactError, match="SignatureDoesNotMatch") as caught, wrong_secret.run():
-        wrong_secret.log_artifact(tmp_path / "f.txt")
+        wrong_secret.log_artifact(tmp_path / "f.txt", wait=True)
     assert "MLFLOW_AWS_SECRET_ACCESS_KEY" in caught.value.hint
     shown = "".join(traceback.format_exception(caught.value)) + repr(wrong_secret) + caplog.text
     assert canary not in shown
@@ -97,14 +99,14 @@ def test_what_is_wrong_is_said_with_its_remedy(
     other = s3_server.add_account(f"{unique}-other", [f"other-{_bucket(unique)[-30:]}"])
     denied = make(sqlite_uri, s3_server, other, unique)
     with pytest.raises(ArtifactError, match="AccessDenied") as refused, denied.run() as run_id:
-        denied.log_artifact(tmp_path / "f.txt")
+        denied.log_artifact(tmp_path / "f.txt", wait=True)
     assert "key" in refused.value.hint
     assert denied.get_run_info(run_id)["status"] == "FAILED"
 
     stranger = Account("stranger", "AKIANOBODY", "nothing-at-all")
     unknown = make(sqlite_uri, s3_server, stranger, unique)
     with pytest.raises(ArtifactError, match="InvalidAccessKeyId"), unknown.run():
-        unknown.log_artifact(tmp_path / "f.txt")
+        unknown.log_artifact(tmp_path / "f.txt", wait=True)
 
 
 def test_the_configuration_tells_where_the_experiments_files_really_go(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 from holdfast.core.redaction import Redactor
@@ -62,6 +62,10 @@ class S3Access:
     def fingerprint(self) -> str:
         """Tells this access from any other one, and nothing about its secrets."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
+
+    def within(self, deadline_s: float) -> S3Access:
+        """Return the same access for somebody who waits no longer than this, in seconds."""
+        return replace(self, deadline_s=min(self.deadline_s, deadline_s))
 
     def to_json(self) -> str:
         """Return everything as text for the standard input of a process of one's own; it holds the secrets."""
