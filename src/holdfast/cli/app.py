@@ -15,7 +15,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from holdfast.cli import config, init, journal, models, quickstart, runs, sync, up, verify
+from holdfast.cli import config, files, init, journal, models, quickstart, runs, sync, up, verify
 
 app = typer.Typer(
     name="holdfast",
@@ -31,6 +31,7 @@ app.command("quickstart")(quickstart.quickstart)
 app.command("up")(up.up)
 app.add_typer(runs.app, name="runs")
 app.add_typer(models.app, name="models")
+app.add_typer(files.app, name="files")
 app.command("sync")(sync.sync)
 app.command("verify")(verify.verify)
 app.add_typer(journal.app, name="journal")

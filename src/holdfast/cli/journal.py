@@ -142,6 +142,7 @@ def retry(
         out.data(redacted([{**vars(item), "left": [vars(left) for left in item.left]} for item in done], redact))
     for item in done if not json else []:
         more = f"; {item.metrics + item.records:,} records delivered" if item.metrics + item.records else ""
+        more += f"; {item.files:,} files are to be uploaded again (holdfast sync)" if item.files else ""
         out.line(f"run {item.run_id}: {item.stored} stored, {len(item.left)} still set aside{more}")
         for left in item.left[:20]:
             out.warn(redact(left.describe()))

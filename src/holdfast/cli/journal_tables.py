@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _COLUMNS = ["run", "on the server", "state", "pending", "size", "oldest", "set aside", "files", "process"]
 _DELIVERED_SHOWN = 10
+_TROUBLES_SHOWN = 3
 
 
 @dataclass
@@ -85,7 +86,9 @@ def _section(status: JournalStatus, settings: Settings, every: bool, redact: Red
         section.hints.append(f"and {len(delivered) - len(shown):,} more delivered runs (--all lists them)")
     if any(run.aside for run in status.runs):
         section.hints.append("what was set aside, and why: holdfast journal status RUN; then retry, export or drop")
-    if status.pending.size_bytes and not status.shipper.is_running:
+    is_uploaded = any(uploader.is_running for uploader in status.uploaders.values())
+    are_files_left = any(run.files_waiting for run in status.runs) and not is_uploaded
+    if (status.pending.size_bytes and not status.shipper.is_running) or are_files_left:
         section.hints.append("deliver what is pending: holdfast sync")
     return section
 
@@ -114,17 +117,30 @@ def _head(status: JournalStatus, settings: Settings, redact: Redactor) -> list[s
         f"size     {_size(status.size_bytes)} of {_size(settings.journal_limit)}",
         f"pending  {_records(pending)} records ({_size(pending.size_bytes)}){oldest}; {aside:,} set aside",
         f"shipper  {redact(_shipper(status.shipper))}",
+        *_files(status, redact),
     ]
 
 
-def _shipper(shipper: ShipperStatus) -> str:
+def _files(status: JournalStatus, redact: Redactor) -> list[str]:
+    """Return lines about the files, where any were handed over."""
+    count = sum(run.files_waiting for run in status.runs)
+    size = sum(run.files_bytes for run in status.runs)
+    lines = [f"files    {count:,} to be uploaded ({_size(size)})"] if count or status.uploaders else []
+    running = [uploader for uploader in status.uploaders.values() if uploader.is_running]
+    lines += [f"uploader {redact(_shipper(uploader, 'bytes '))}" for uploader in running]
+    troubles = dict.fromkeys(run.files_trouble for run in status.runs if run.files_trouble)
+    lines += [f"         not uploaded: {redact(trouble)}" for trouble in list(troubles)[:_TROUBLES_SHOWN]]
+    return lines + [f"damaged  parcel {parcel}: {problem}" for parcel, problem in status.unreadable.items()]
+
+
+def _shipper(shipper: ShipperStatus, unit: str = "") -> str:
     said = shipper.said
     if not shipper.is_running:
         text = {"none": "none has run yet", "ended": "none (the last one has ended)"}.get(
             shipper.state, "none (the last one was killed)"
         )
     else:
-        text = f"{shipper.state}, {shipper.rate:,.0f} a second"
+        text = f"{shipper.state}, {shipper.rate:,.0f} {unit}a second"
         if said is not None and said.retry_ms > _now_ms():
             text += f", tries again in {_age((said.retry_ms - _now_ms()) / 1000)}"
     if said is not None and said.last_error:

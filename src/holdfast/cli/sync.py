@@ -64,15 +64,22 @@ def sync(
 def _sync(
     settings: Settings, target: Target, places: Places, timeout_s: float | None, end_open: bool, out: Output
 ) -> Summary:
+    from holdfast.artifacts.progress import meter_for
+    from holdfast.artifacts.transfer import SILENT
     from holdfast.delivery.sync import Sync
     from holdfast.project import open_project
 
     journal = next(journal for journal in places.all if journal.root == target.root)
     run_ids = [places.run_id] if places.run_id is not None else journal.run_ids()
     is_foreign = journal.destination != target.destination
-    work = Sync(target, open_project(settings).artifacts.upload_folder, end_open, timeout_s, is_foreign)
-    with _progress(f"delivering to {target.destination}", len(run_ids), out.json) as tick:
-        return work.run(run_ids, tick)
+    store = open_project(settings).artifacts
+    meter = SILENT if out.json else meter_for(doing="upload")
+    work = Sync(target, store.upload_folder, end_open, timeout_s, is_foreign, store, meter)
+    try:
+        with _progress(f"delivering to {target.destination}", len(run_ids), out.json) as tick:
+            return work.run(run_ids, tick)
+    finally:
+        meter.end()
 
 
 @contextmanager

@@ -108,7 +108,9 @@ def _sentence(report: Report, destination: str) -> str:
     if report.problem:
         return f"{report.verdict.value}: {report.problem} ({destination})"
     if report.verdict.value == "pending":
-        return f"pending: {report.pending:,} records are still to be delivered (holdfast sync)"
+        files = f"{report.files_waiting:,} files" if report.files_waiting else ""
+        records = f"{report.pending:,} records" if report.pending or not files else ""
+        return f"pending: {' and '.join(filter(None, (records, files)))} are still to be delivered (holdfast sync)"
     if report.verdict.value == "missing":
         return f"missing: {_what_is_missing(report)}"
     compared = f"{values:,} values of {len(report.metrics)} metrics, {report.params} params and {report.tags} tags"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.journal.filesystem import FileSystem, write_whole
+from holdfast.journal.parcel import Parcel
 
 
 @dataclass(frozen=True)
@@ -17,8 +18,9 @@ class Aside:
     """Something that was set aside.
 
     Attributes:
-        what: `metric`, `param`, `tag`, `update`, `inputs`, `outputs`, `model`, `deleted tag`, `damage`, or `run`
-            where the run itself is refused (it was deleted, say) and nothing more is sent to it.
+        what: `metric`, `param`, `tag`, `update`, `inputs`, `outputs`, `model`, `deleted tag`, `damage`, `files` that
+            cannot be uploaded, or `run` where the run itself is refused (it was deleted, say) and nothing more is sent
+            to it.
         content: The thing itself, as it would be sent; for damage, where the bytes are.
         reason: What the server said.
         noted_ms: When it was set aside, ms since the epoch.
@@ -38,6 +40,14 @@ class Aside:
 def aside(what: str, content: Any, reason: str) -> Aside:
     """Return something to be set aside now."""
     return Aside(what, content, reason, time.time_ns() // 1_000_000)
+
+
+def aside_of(parcel: Parcel) -> Aside:
+    """Return a parcel that is set aside as something that is."""
+    trouble, entry = parcel.trouble, parcel.entry
+    paths = [file.path for file in entry.files] if entry is not None else []
+    content = {"paths": paths, "parcel": parcel.id, "folder": str(parcel.folder)}
+    return Aside("files", content, trouble.reason if trouble else "", trouble.noted_ms if trouble else 0)
 
 
 def load_asides(files: FileSystem, path: Path) -> list[Aside]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shlex
 import sys
 import threading
 import time
@@ -15,11 +14,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from holdfast.artifacts.access import S3Access
 from holdfast.backend.database import check_opens
 from holdfast.backend.errors import translated
 from holdfast.core.sending import Refused, Sender, Unavailable
 from holdfast.core.uris import is_database
-from holdfast.delivery.aside import load_asides
 from holdfast.delivery.identity import (
     ExperimentAbout,
     RunAbout,
@@ -33,9 +32,11 @@ from holdfast.delivery.identity import (
     save_experiment,
     server_id_of,
 )
-from holdfast.delivery.process import start_shipper
+from holdfast.delivery.leaving import Notice, counted, what_is_left
+from holdfast.delivery.process import start_shipper, start_uploader
 from holdfast.delivery.settling import REACH_S, Settling
 from holdfast.delivery.target import Target
+from holdfast.delivery.upload_target import UploadTarget
 from holdfast.errors import BackendError, HoldfastError, JournalError
 from holdfast.journal.codec import Kind
 from holdfast.journal.filesystem import OsFileSystem, write_whole
@@ -57,7 +58,8 @@ class Delivery:
 
     def __init__(self, target: Target) -> None:
         self.target = target
-        self.journal = ProcessJournal(target.root, target.options)
+        # Where no process may be started, none makes copies of linked files either.
+        self.journal = ProcessJournal(target.root, target.options, may_link=target.shipper != "thread")
         self._files = OsFileSystem()
         # The stores that log through it, to be let go of when it is closed for good.
         self.stores: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -75,6 +77,8 @@ class Delivery:
         self.writers: dict[str, RunWriter] = {}
         # Run → what MLflow was given when it began.
         self.entities: dict[str, Any] = {}
+        # Fingerprint → what an uploader with this access is told.
+        self._errands: dict[str, UploadTarget] = {}
         self._is_guarded = False
         self._has_left = threading.Event()
 
@@ -217,9 +221,61 @@ class Delivery:
         start_shipper(self.target, lambda: self.journal.known_process)
 
     def _keep_shipper(self) -> None:
-        """Start another shipper where the one there was has been killed, for runs that go on for days."""
+        """Start another shipper or uploader where the one there was has been killed, for runs that go on for days."""
         while not self._has_left.wait(_WATCH_S):
             start_shipper(self.target, lambda: self.journal.known_process)
+            for errand in list(self._errands.values()):
+                start_uploader(errand, lambda: self.journal.known_process)
+
+    # -- files ------------------------------------------------------------------------
+
+    def hand_over(
+        self,
+        run_id: str,
+        sources: Sequence[tuple[Path, str]],
+        root_uri: str | None,
+        access: S3Access,
+        artifact_root: str | None = None,
+    ) -> str:
+        """Take files into the journal as they are now, and see to their upload; what becomes of them does not matter.
+
+        When this returns, a killed process loses nothing of it; it is on the disk as the journal's policy says.
+
+        Args:
+            run_id: The run.
+            sources: The files, and where each goes among the run's artifacts.
+            root_uri: Where the run keeps its artifacts; not looked at for a run that was begun offline.
+            access: How the project reaches S3.
+            artifact_root: Where the project was told to keep its files; see `UploadTarget`.
+
+        Returns:
+            The parcel's id.
+
+        Raises:
+            InvalidInputError: One of them is no file, or cannot be read.
+            JournalError: The journal cannot be written to, or is full; nothing was taken.
+        """
+        self.writer(run_id)
+        root = None if is_local(run_id) else root_uri
+        parcel = self.journal.spool.hand_over(sources, run_id, root, access.fingerprint, self.journal.process)
+        self.see_to_uploads(access, artifact_root)
+        return parcel
+
+    def runs_with_files(self, run_id: str) -> list[str]:
+        """Return the names under which files of a run of the server still wait, or were set aside, in this journal."""
+        waiting = dict.fromkeys(parcel.entry.run_id for parcel in self.journal.spool.parcels() if parcel.entry)
+        return [name for name in waiting if run_id in (name, self.server_id(name))]
+
+    def see_to_uploads(self, access: S3Access, artifact_root: str | None = None) -> None:
+        """Start an uploader with this access where there is none, and keep one as long as this process lives.
+
+        Args:
+            access: How the project reaches S3.
+            artifact_root: Where the project was told to keep its files; see `UploadTarget`.
+        """
+        self._make_root()
+        errand = self._errands[access.fingerprint] = UploadTarget(self.target, access, artifact_root)
+        start_uploader(errand, lambda: self.journal.known_process)
 
     def _make_root(self) -> None:
         root = self.target.root
@@ -261,9 +317,11 @@ class Delivery:
 
     # -- waiting ----------------------------------------------------------------------
 
-    def settle(self, run_ids: Sequence[str] | None = None, limit_s: float | None = None) -> dict[str, str]:
+    def settle(
+        self, run_ids: Sequence[str] | None = None, limit_s: float | None = None, with_files: bool = True
+    ) -> dict[str, str]:
         """Wait until what this process has logged is on the server; see `Settling.settle`."""
-        return self.settling.settle(run_ids, limit_s)
+        return self.settling.settle(run_ids, limit_s, with_files=with_files)
 
     # -- the end of the process -------------------------------------------------------
 
@@ -272,33 +330,18 @@ class Delivery:
             return
         self._has_left.set()
         self.journal.leave()
-        runs = self.journal.written()
+        runs = self._runs()
         if not runs or self.target.exit_wait_s <= 0:
             return
-        notice = _Notice(f"holdfast: delivering {_counted(runs)} to {self.target.destination} ...")
+        notice = Notice(f"holdfast: delivering {counted(runs)} to {self.target.destination} ...")
         left = self.settling.settle(runs, self.target.exit_wait_s, notice)
-        for line in self._what_is_left(runs, left):
+        for line in what_is_left(self.target, self.journal, runs, left):
             sys.stderr.write(f"holdfast: {line}\n")
 
-    def _what_is_left(self, runs: Sequence[str], left: Mapping[str, str]) -> Iterator[str]:
-        """Yield a line for each kind of thing that is not on the server, with the command that goes on."""
-        paths = [self.journal.paths.run(run_id) for run_id in runs]
-        aside = [run.folder.name for run in paths if load_asides(self._files, run.aside)]
-        pending = [run_id for run_id in left if run_id not in aside]
-        if pending:
-            later = "the shipper goes on with it" if self.target.shipper == "process" else "it is kept"
-            yield (
-                f"{_counted(pending)} not delivered in full ({left[pending[0]]}); {later}, "
-                f"or run: holdfast sync {_quoted(self.target.root)} --to {self.target.destination}"
-            )
-        if aside:
-            yield (
-                f"the server refuses something of {_counted(aside)}, which was set aside: "
-                f"holdfast journal status {aside[0]}, then retry, export or drop"
-            )
-        files = [run.folder.name for run in paths if any((run.folder / "artifacts").glob("*"))]
-        if files:
-            yield f"files of {_counted(files)} begun offline are kept: holdfast sync uploads them"
+    def _runs(self) -> list[str]:
+        """Return the runs that this process has logged or handed files to."""
+        runs = self.journal.written()
+        return [*runs, *sorted(self.journal.spool.handed - set(runs))]
 
     def close(self, limit_s: float = 0.0) -> dict[str, str]:
         """Take leave of the journal before the process ends; what is logged later begins anew.
@@ -309,33 +352,12 @@ class Delivery:
         Returns:
             Run → why not all of it is on the server; the shipper goes on with it.
         """
-        runs = self.journal.written()
+        runs = self._runs()
         left = self.settling.settle(runs, limit_s) if runs else {}
         self._has_left.set()
         self.journal.close()
         self.begin()
         return left
-
-
-class _Notice:
-    """Says once, after a second, what a process is waiting for at its end."""
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-        self._due_s = time.monotonic() + 1.0
-
-    def __call__(self) -> None:
-        if self._text and time.monotonic() >= self._due_s:
-            sys.stderr.write(f"{self._text}\n")
-            self._text = ""
-
-
-def _counted(runs: Sequence[str]) -> str:
-    return f"run {runs[0]}" if len(runs) == 1 else f"{len(runs)} runs"
-
-
-def _quoted(path: Path) -> str:
-    return shlex.quote(str(path))
 
 
 _all: weakref.WeakSet[Delivery] = weakref.WeakSet()

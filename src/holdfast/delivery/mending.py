@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import shutil
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from holdfast.core.sending import Point, Refused, Sender
-from holdfast.delivery.aside import Aside, aside, load_asides, save_asides
+from holdfast.delivery.aside import Aside, aside, aside_of, load_asides, save_asides
 from holdfast.delivery.batches import entities_of
 from holdfast.delivery.places import FoundRun
 from holdfast.delivery.run import RunDelivery
@@ -24,7 +25,9 @@ from holdfast.journal.codec import Kind
 from holdfast.journal.filesystem import OsFileSystem
 from holdfast.journal.lease import Life
 from holdfast.journal.locks import FileLock
+from holdfast.journal.parcel import Parcel
 from holdfast.journal.reader import Damage, Item, Metrics
+from holdfast.journal.spool import Spool
 
 _LOCK_WAIT_S = 10.0
 _NO_MESSAGE = (Kind.OWNED, Kind.LEFT)
@@ -41,6 +44,7 @@ class Retried:
         left: What is still set aside.
         metrics: How many further values were delivered, of a run that had been refused.
         records: How many other things were.
+        files: How many files are no longer set aside; they are uploaded by the uploader, or by `holdfast sync`.
     """
 
     run_id: str
@@ -48,11 +52,17 @@ class Retried:
     left: list[Aside] = field(default_factory=list)
     metrics: int = 0
     records: int = 0
+    files: int = 0
 
 
 def asides_of(run: FoundRun) -> list[Aside]:
-    """Return what is set aside of a run."""
-    return load_asides(OsFileSystem(), run.paths.aside)
+    """Return what is set aside of a run, its files too."""
+    return [*load_asides(OsFileSystem(), run.paths.aside), *map(aside_of, refused_parcels(run))]
+
+
+def refused_parcels(run: FoundRun) -> list[Parcel]:
+    """Return the parcels of a run that are set aside."""
+    return [parcel for parcel in Spool(run.journal.paths).of_runs([run.run_id]) if parcel.is_refused]
 
 
 def is_blocked(items: Sequence[Aside]) -> bool:
@@ -88,8 +98,11 @@ def retry(run: FoundRun, sender: Sender) -> Retried:
         OSError: The journal cannot be written to.
     """
     with _held(run):
-        items = asides_of(run)
+        items = load_asides(OsFileSystem(), run.paths.aside)
         result = Retried(run.run_id, left=[item for item in items if item.what != "run"])
+        for parcel in refused_parcels(run):
+            parcel.forgive()
+            result.files += len(parcel.entry.files) if parcel.entry is not None else 0
         # First of all: whoever is killed from here on finds a run that is delivered as any other.
         if is_blocked(items):
             save_asides(OsFileSystem(), run.paths.aside, result.left)
@@ -122,7 +135,7 @@ def _deliver(run: FoundRun, sender: Sender, result: Retried) -> None:
         return
     outcome = RunDelivery(run.journal.paths, run.run_id).deliver(sender, wait_s=_LOCK_WAIT_S)
     result.metrics, result.records = outcome.metrics, outcome.records
-    result.left = asides_of(run)
+    result.left = load_asides(OsFileSystem(), run.paths.aside)
 
 
 # -- export -------------------------------------------------------------------------------
@@ -193,14 +206,27 @@ def drop(run: FoundRun) -> int:
     """
     with _held(run):
         items = asides_of(run)
-        if is_blocked(items):
+        blocked = is_blocked(items)
+        parcels = Spool(run.journal.paths).of_runs([run.run_id]) if blocked else refused_parcels(run)
+        if blocked:
+            _check_no_writers(run)
+        for parcel in parcels:
+            _drop_parcel(parcel)
+        if blocked:
             _remove(run)
         else:
             save_asides(OsFileSystem(), run.paths.aside, [])
     return len(items)
 
 
-def _remove(run: FoundRun) -> None:
+def _drop_parcel(parcel: Parcel) -> None:
+    with contextlib.suppress(FileNotFoundError), parcel.lock() as lock:  # uploaded in the meantime
+        if not lock.acquire(_LOCK_WAIT_S):
+            raise DeliveryError(f"Parcel {parcel.id} is being uploaded right now.", "try again", retryable=True)
+        parcel.remove()
+
+
+def _check_no_writers(run: FoundRun) -> None:
     lives = RunStreams(run.journal.paths, run.paths, OsFileSystem()).lives()
     writers = [process.split("-")[0] for process, life in lives.items() if life is Life.ALIVE]
     if writers:
@@ -208,6 +234,9 @@ def _remove(run: FoundRun) -> None:
             f"Process {', '.join(writers)} still logs to run {run.run_id}, which the server refuses.",
             "end it first, or bring the run back (mlflow runs restore) and run `holdfast journal retry`",
         )
+
+
+def _remove(run: FoundRun) -> None:
     # Renamed first, so that being killed leaves no half of a run behind under its name.
     grave = run.paths.folder.with_name(f".{run.run_id}.{os.getpid()}-{time.time_ns():x}.gone")
     os.replace(run.paths.folder, grave)

@@ -16,6 +16,7 @@ from holdfast.errors import NotFoundError, SettingsError
 from holdfast.journal.checkpoint import is_behind, load_checkpoint
 from holdfast.journal.filesystem import OsFileSystem
 from holdfast.journal.layout import JournalPaths, RunPaths
+from holdfast.journal.spool import Spool
 
 if TYPE_CHECKING:
     from holdfast.settings import Settings
@@ -47,13 +48,14 @@ class Journal:
         return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
 
     def waiting(self) -> list[str]:
-        """Return the runs of which something is not delivered."""
+        """Return the runs of which something is not delivered or uploaded."""
         files = OsFileSystem()
+        with_files = {parcel.entry.run_id for parcel in Spool(self.paths).parcels() if parcel.entry is not None}
         runs = {run_id: self.paths.run(run_id) for run_id in self.run_ids()}
         return [
             run_id
             for run_id, run in runs.items()
-            if is_behind(files, run.folder, load_checkpoint(files, run.checkpoint))
+            if run_id in with_files or is_behind(files, run.folder, load_checkpoint(files, run.checkpoint))
         ]
 
 

@@ -1,4 +1,4 @@
-"""Starts the shipper: a process of its own, a thread where that may not be, or neither."""
+"""Starts the shipper and the uploader: processes of their own, threads where those may not be, or neither."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from holdfast.core.uris import is_database, scheme_of
 from holdfast.delivery.shipper import Shipper
 from holdfast.delivery.target import Target
+from holdfast.delivery.upload_target import UploadTarget
 from holdfast.journal.layout import JournalPaths
-from holdfast.journal.locks import FileLock
+from holdfast.journal.locks import is_held
 
 _log = logging.getLogger(__name__)
 
@@ -28,6 +30,7 @@ _NEEDED = {
 }  # fmt: skip
 # A database's driver is configured by these, and may have its password there.
 _BY_DATABASE = {"postgresql": "PG", "mysql": "MYSQL", "mssql": "ODBC"}
+_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN")
 _DATABASE_POOL = "MLFLOW_SQLALCHEMYSTORE_"
 # Opening a database imports MLflow, seconds of work that a short process at its end spares the shipper.
 _GRACE_S = 4.0
@@ -41,37 +44,54 @@ def start_shipper(target: Target, own: Callable[[], str | None]) -> None:
         target: The journal and its store.
         own: Returns the name of this process in the journal, for a shipper that is a thread of it.
     """
-    if target.shipper == "none" or _is_at_work(target):
+    paths = JournalPaths(target.root)
+    if target.shipper == "none" or is_held(paths.shipper_lock):
         return
-    if target.shipper == "process" and _start_process(target):
+    if target.shipper == "process":
+        environ = shipper_environment(target, os.environ)
+        if _start_process([], paths.shipper_log, environ, target.to_json()):
+            return
+    _start_thread("holdfast-shipper", Shipper(target, own=own).run)
+
+
+def start_uploader(errand: UploadTarget, own: Callable[[], str | None]) -> None:
+    """See to it that an uploader with this access is at work on the journal.
+
+    Args:
+        errand: The journal, and how its files are stored.
+        own: Returns the name of this process in the journal, for an uploader that is a thread of it.
+    """
+    target = errand.target
+    paths = JournalPaths(target.root)
+    if target.shipper == "none" or is_held(paths.uploader_lock(errand.access.fingerprint)):
         return
-    shipper = Shipper(target, own=own)
+    if target.shipper == "process":
+        environ = uploader_environment(errand, os.environ)
+        if _start_process(["files"], paths.uploader_log, environ, errand.to_json()):
+            return
+    from holdfast.delivery.uploader import Uploader
+
+    _start_thread("holdfast-uploader", Uploader(errand, own=own).run)
+
+
+def _start_thread(name: str, work: Callable[[], None]) -> None:
     with contextlib.suppress(RuntimeError):  # the interpreter is ending
-        threading.Thread(target=shipper.run, name="holdfast-shipper", daemon=True).start()
+        threading.Thread(target=work, name=name, daemon=True).start()
 
 
-def _is_at_work(target: Target) -> bool:
-    try:
-        with FileLock(JournalPaths(target.root).shipper_lock) as lock:
-            return not lock.acquire()
-    except OSError:
-        return False
-
-
-def _start_process(target: Target) -> bool:
+def _start_process(arguments: Sequence[str], log: Path, environ: Mapping[str, str], text: str) -> bool:
     """Start it in a session of its own, so that Ctrl-C and the end of this process's group do not reach it."""
     _children[:] = [child for child in _children if child.poll() is None]
     try:
-        path = JournalPaths(target.root).shipper_log
-        path.touch(mode=0o600)
-        with path.open("ab") as log:
+        log.touch(mode=0o600)
+        with log.open("ab") as file:
             child = subprocess.Popen(
-                [sys.executable, "-P", "-m", "holdfast.delivery"],
+                [sys.executable, "-P", "-m", "holdfast.delivery", *arguments],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
-                stderr=log,
-                cwd=target.root,
-                env=shipper_environment(target, os.environ),
+                stderr=file,
+                cwd=log.parent,
+                env=environ,
                 start_new_session=True,
             )
     except OSError as error:
@@ -79,7 +99,7 @@ def _start_process(target: Target) -> bool:
         return False
     # The settings go through a pipe: neither the list of processes nor its environment shows the login.
     with contextlib.suppress(OSError), child.stdin or contextlib.nullcontext():
-        child.stdin.write(target.to_json().encode()) if child.stdin else None
+        child.stdin.write(text.encode()) if child.stdin else None
     _children.append(child)
     return True
 
@@ -93,6 +113,17 @@ def shipper_environment(target: Target, environ: Mapping[str, str]) -> dict[str,
         found |= {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
     if "PYTHONPATH" in found:  # its working directory is another one
         found["PYTHONPATH"] = os.pathsep.join(os.path.abspath(part) for part in found["PYTHONPATH"].split(os.pathsep))
+    return found
+
+
+def uploader_environment(errand: UploadTarget, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of the uploader: the shipper's, and what boto3's own search for credentials reads.
+
+    The latter only where it is to search, and no key even then: those come by the pipe.
+    """
+    found = shipper_environment(errand.target, environ)
+    if errand.access.credentials.kind in ("profile", "chain"):
+        found |= {name: value for name, value in environ.items() if name.startswith("AWS_") and name not in _KEYS}
     return found
 
 

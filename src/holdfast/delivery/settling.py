@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from holdfast.core.sending import Sender, Unavailable
 from holdfast.core.uris import is_database
@@ -13,6 +13,7 @@ from holdfast.delivery.run import Outcome, RunDelivery
 from holdfast.delivery.target import Target
 from holdfast.errors import HoldfastError
 from holdfast.journal.household import ProcessJournal
+from holdfast.journal.parcel import Entry, Parcel
 
 # How long the server may take to show that it is there, before work begins on local ids.
 REACH_S = 2.0
@@ -67,13 +68,17 @@ class Settling:
         run_ids: Sequence[str] | None = None,
         limit_s: float | None = None,
         tick: Callable[[], None] = lambda: None,
+        with_files: bool = True,
     ) -> dict[str, str]:
         """Wait until what this process has logged is on the server; what the shipper has not done is done here.
+
+        Files are not uploaded here, for that is long work: this waits for the uploader.
 
         Args:
             run_ids: Which runs; all that this process has logged to if not given.
             limit_s: How long at most; the target's `read_wait_s` if not given.
             tick: Called now and then.
+            with_files: Whether the files are waited for that were handed over for these runs, by whomever.
 
         Returns:
             Run → why not all of it is there; empty where it is.
@@ -82,10 +87,12 @@ class Settling:
         if limit_s is None and time.monotonic() < self._impatient_until_s:
             limit = 0.0  # a wait was in vain a moment ago
         wanted = [run_id for run_id in self.journal.written() if run_ids is None or run_id in run_ids]
+        with_files_of = (self.journal.spool.handed if run_ids is None else set(run_ids)) if with_files else set()
         if limit_s is None and self.is_offline:
-            return dict.fromkeys(wanted, "the server cannot be reached")
+            return self._files_left(with_files_of) | dict.fromkeys(wanted, "the server cannot be reached")
         wait = _Wait(time.monotonic() + min(limit, _LONGEST_S), tick)
         left = {run_id: reason for run_id in wanted if (reason := self._settle(run_id, wait))}
+        left = self._settle_files(with_files_of, wait) | left
         if left and limit_s is None:
             self._impatient_until_s = time.monotonic() + _OFFLINE_S
         return left
@@ -99,6 +106,42 @@ class Settling:
             wait.tick()
             time.sleep(pause_s)
             pause_s = min(1.0, pause_s * 2)
+
+    # -- files ------------------------------------------------------------------------
+
+    def parcels_of(self, run_ids: Iterable[str]) -> list[Parcel]:
+        """Return what is still to be uploaded of some runs, and what was set aside."""
+        return self.journal.spool.of_runs(run_ids)
+
+    def _settle_files(self, run_ids: set[str], wait: _Wait) -> dict[str, str]:
+        pause_s = _POLL_S
+        while True:
+            parcels = self.parcels_of(run_ids) if run_ids else []
+            is_in_vain = self.target.shipper == "none" or all(parcel.is_refused for parcel in parcels)
+            if is_in_vain or wait.left_s <= pause_s:
+                return self._files_left(run_ids)
+            wait.tick()
+            time.sleep(pause_s)
+            pause_s = min(0.25, pause_s * 2)
+
+    def _files_left(self, run_ids: set[str]) -> dict[str, str]:
+        """Return why files of runs are not there."""
+        found: dict[str, str] = {}
+        for parcel in self.parcels_of(run_ids) if run_ids else []:
+            if parcel.entry is not None:
+                found.setdefault(parcel.entry.run_id, self._why_not_there(parcel, parcel.entry))
+        return found
+
+    def _why_not_there(self, parcel: Parcel, entry: Entry) -> str:
+        trouble = parcel.trouble
+        what = f"the file {entry.files[0].path}" if len(entry.files) == 1 else f"{len(entry.files)} files"
+        if trouble is not None and trouble.is_refused:
+            return f"{what} cannot be uploaded (holdfast journal status {entry.run_id}): {trouble.reason}"
+        if self.target.shipper == "none":
+            return f"{what} not uploaded: no uploader is at work here (HOLDFAST_SHIPPER=none); run `holdfast sync`"
+        return f"{what} not uploaded yet" + (f": {trouble.reason}" if trouble is not None else "")
+
+    # -- records ----------------------------------------------------------------------
 
     def _try(self, run_id: str, wait: _Wait) -> str:
         """Deliver what is there of a run; return why that was not possible, or an empty text."""

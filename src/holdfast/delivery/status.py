@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import re
 import struct
 import time
 from dataclasses import asdict, dataclass, field
@@ -11,8 +11,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from holdfast.delivery.aside import Aside, load_asides
+from holdfast.delivery.aside import Aside, aside_of, load_asides
 from holdfast.delivery.identity import server_id_of
+from holdfast.delivery.offline_files import files_waiting
 from holdfast.delivery.places import Journal
 from holdfast.delivery.progress import Progress, read_progress
 from holdfast.journal import codec
@@ -21,9 +22,12 @@ from holdfast.journal.codec import Kind
 from holdfast.journal.filesystem import OsFileSystem
 from holdfast.journal.layout import JournalPaths, RunPaths, SegmentName, parse_segment_name
 from holdfast.journal.lease import Life, life_of
-from holdfast.journal.locks import FileLock
+from holdfast.journal.locks import is_held
+from holdfast.journal.parcel import Parcel
 from holdfast.journal.room import size_of
+from holdfast.journal.spool import Spool
 
+_UPLOADER = re.compile(r"uploader-([0-9a-f]+)\.lock")
 _HEAD = struct.Struct("<BBIIi")
 _CHUNK_BYTES = 1 << 20
 # Counting takes a second for about so much; what lies beyond is estimated from the records before it.
@@ -85,7 +89,9 @@ class RunStatus:
         pending: What is still to be delivered.
         aside: What was set aside.
         is_alive: Whether a process of this machine that logged to it lives.
-        files_waiting: How many files that were logged offline are still to be uploaded.
+        files_waiting: How many files are still to be uploaded, those that were set aside left out.
+        files_bytes: Their size.
+        files_trouble: Why the last try to upload one of them failed, or an empty text.
         last_ms: When it was last written to, ms since the epoch.
     """
 
@@ -96,6 +102,8 @@ class RunStatus:
     aside: list[Aside] = field(default_factory=list)
     is_alive: bool = False
     files_waiting: int = 0
+    files_bytes: int = 0
+    files_trouble: str = ""
     last_ms: int = 0
 
 
@@ -122,7 +130,7 @@ class ShipperStatus:
 
     @property
     def rate(self) -> float:
-        """Things stored per second, over the last ten seconds."""
+        """Things stored per second, over the last ten seconds; an uploader's are bytes."""
         return self.said.rate if self.is_running and self.said is not None else 0.0
 
 
@@ -136,6 +144,8 @@ class JournalStatus:
         size_bytes: How large it is.
         shipper: Who delivers it.
         runs: Its runs, those in which something is to be done first, the latest of each kind first.
+        uploaders: Who uploads its files, by the fingerprint of their access.
+        unreadable: The parcels of files whose entry cannot be read, and why.
     """
 
     root: Path
@@ -143,6 +153,8 @@ class JournalStatus:
     size_bytes: int
     shipper: ShipperStatus
     runs: list[RunStatus]
+    uploaders: dict[str, ShipperStatus] = field(default_factory=dict)
+    unreadable: dict[str, str] = field(default_factory=dict)
 
     @property
     def pending(self) -> Pending:
@@ -168,28 +180,36 @@ def status_of(journal: Journal, only: set[str] | None = None) -> JournalStatus:
     """
     lives = cache(lambda process: life_of(journal.paths, process))
     counted = _Budget()
+    parcels = _parcels_by_run(journal.paths)
     runs = [
-        _run_status(journal.paths, run_id, lives, counted)
+        _run_status(journal.paths, run_id, lives, counted, parcels.get(run_id, []))
         for run_id in journal.run_ids()
         if only is None or run_id in only
     ]
     runs.sort(key=lambda run: (_URGENCY.index(run.state), -run.last_ms))
-    return JournalStatus(journal.root, journal.destination, size_of(journal.root), shipper_status(journal.paths), runs)
+    return JournalStatus(
+        journal.root,
+        journal.destination,
+        size_of(journal.root),
+        shipper_status(journal.paths),
+        runs,
+        _uploaders(journal.paths),
+        {parcel.id: parcel.problem for parcel in Spool(journal.paths).parcels() if parcel.problem},
+    )
+
+
+def _uploaders(paths: JournalPaths) -> dict[str, ShipperStatus]:
+    locks = [_UPLOADER.fullmatch(name) for name in OsFileSystem().list(paths.root)]
+    return {
+        found[1]: ShipperStatus(is_held(paths.uploader_lock(found[1])), read_progress(paths.uploader_state(found[1])))
+        for found in locks
+        if found is not None
+    }
 
 
 def shipper_status(paths: JournalPaths) -> ShipperStatus:
     """Return who delivers a journal: whoever holds its lock, whatever a file says."""
-    return ShipperStatus(_is_held(paths.shipper_lock), read_progress(paths.shipper_state))
-
-
-def _is_held(path: Path) -> bool:
-    if not path.exists():
-        return False
-    try:
-        with FileLock(path) as lock:
-            return not lock.acquire()
-    except OSError:
-        return False
+    return ShipperStatus(is_held(paths.shipper_lock), read_progress(paths.shipper_state))
 
 
 class _Budget:
@@ -205,7 +225,15 @@ class _Budget:
         return size_bytes * self.records // self.size_bytes if self.size_bytes else 0
 
 
-def _run_status(paths: JournalPaths, run_id: str, lives: Any, budget: _Budget) -> RunStatus:
+def _parcels_by_run(paths: JournalPaths) -> dict[str, list[Parcel]]:
+    found: dict[str, list[Parcel]] = {}
+    for parcel in Spool(paths).parcels():
+        if parcel.entry is not None:
+            found.setdefault(parcel.entry.run_id, []).append(parcel)
+    return found
+
+
+def _run_status(paths: JournalPaths, run_id: str, lives: Any, budget: _Budget, parcels: list[Parcel]) -> RunStatus:
     files, run = OsFileSystem(), paths.run(run_id)
     checkpoint = load_checkpoint(files, run.checkpoint)
     names = [found for name in files.list(run.folder) if (found := parse_segment_name(name))]
@@ -213,12 +241,26 @@ def _run_status(paths: JournalPaths, run_id: str, lives: Any, budget: _Budget) -
     for name in names:
         pending.add(_pending_in(files, run, name, checkpoint.segments.get(name.name, 0), budget))
     known: set[Life] = {lives(process) for process in {name.process for name in names}}
-    asides = load_asides(files, run.aside)
+    refused = [parcel for parcel in parcels if parcel.is_refused]
+    open_parcels = [parcel for parcel in parcels if parcel not in refused]
+    asides = [*load_asides(files, run.aside), *map(aside_of, refused)]
     server_id = server_id_of(paths, run_id)
-    waiting = files_waiting(run)
+    waiting = files_waiting(run) + sum(len(parcel.entry.files) for parcel in open_parcels if parcel.entry)
+    troubles = [trouble.reason for parcel in open_parcels if (trouble := parcel.trouble) is not None]
     is_left = bool(pending.size_bytes) or bool(waiting) or server_id is None
     state = _state(asides, is_left, known, checkpoint.complete_ms is not None)
-    return RunStatus(run_id, server_id, state, pending, asides, Life.ALIVE in known, waiting, _last_ms(run, names))
+    return RunStatus(
+        run_id,
+        server_id,
+        state,
+        pending,
+        asides,
+        is_alive=Life.ALIVE in known,
+        files_waiting=waiting,
+        files_bytes=sum(parcel.size_bytes for parcel in open_parcels),
+        files_trouble=troubles[0] if troubles else "",
+        last_ms=_last_ms(run, names),
+    )
 
 
 def _state(asides: list[Aside], is_left: bool, lives: set[Life], is_complete: bool) -> State:
@@ -231,11 +273,6 @@ def _state(asides: list[Aside], is_left: bool, lives: set[Life], is_complete: bo
     if is_complete:
         return State.DELIVERED
     return State.ELSEWHERE if Life.ELSEWHERE in lives else State.PENDING
-
-
-def files_waiting(run: RunPaths) -> int:
-    """Return how many files that were logged offline are still to be uploaded."""
-    return sum(len(names) for _, _, names in os.walk(run.folder / "artifacts"))
 
 
 def _last_ms(run: RunPaths, names: list[SegmentName]) -> int:
@@ -293,26 +330,33 @@ def _count(files: OsFileSystem, path: Path, start: int, limit: int, found: Pendi
 
 def as_document(status: JournalStatus, limit_bytes: int) -> dict[str, Any]:
     """Return a journal's status as plain data."""
-    pending, said = status.pending, status.shipper.said
+    pending = status.pending
     return {
         "path": str(status.root),
         "destination": status.destination,
         "size_bytes": status.size_bytes,
         "limit_bytes": limit_bytes,
-        "shipper": {
-            "is_running": status.shipper.is_running,
-            "state": status.shipper.state,
-            "rate": status.shipper.rate,
-            "last_error": said.last_error if said else "",
-            "last_error_ms": said.last_error_ms if said else 0,
-            "retry_ms": said.retry_ms if said and status.shipper.is_running else 0,
-            "updated_ms": said.updated_ms if said else 0,
-            "pid": said.pid if said else 0,
-            "host": said.host if said else "",
-        },
+        "shipper": _shipper_document(status.shipper),
+        "uploaders": {access: _shipper_document(uploader) for access, uploader in status.uploaders.items()},
+        "unreadable_files": status.unreadable,
         "pending": _pending_document(pending),
         "aside": sum(len(run.aside) for run in status.runs),
         "runs": [_run_document(run) for run in status.runs],
+    }
+
+
+def _shipper_document(shipper: ShipperStatus) -> dict[str, Any]:
+    said = shipper.said
+    return {
+        "is_running": shipper.is_running,
+        "state": shipper.state,
+        "rate": shipper.rate,
+        "last_error": said.last_error if said else "",
+        "last_error_ms": said.last_error_ms if said else 0,
+        "retry_ms": said.retry_ms if said and shipper.is_running else 0,
+        "updated_ms": said.updated_ms if said else 0,
+        "pid": said.pid if said else 0,
+        "host": said.host if said else "",
     }
 
 
@@ -325,6 +369,8 @@ def _run_document(run: RunStatus) -> dict[str, Any]:
         "pending": _pending_document(run.pending),
         "aside": [asdict(item) for item in run.aside],
         "files_waiting": run.files_waiting,
+        "files_bytes": run.files_bytes,
+        "files_trouble": run.files_trouble,
         "last_ms": run.last_ms,
     }
 

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from enum import StrEnum
-from pathlib import Path
 from typing import Any, cast
 
+from holdfast.artifacts.transfer import SILENT, Meter
 from holdfast.core.sending import Point, Refused, Sender, Unavailable
 from holdfast.delivery.aside import load_asides
 from holdfast.delivery.breaker import Breaker
-from holdfast.delivery.identity import load_about, load_resolved, server_id_of
+from holdfast.delivery.file_sync import FileSync
+from holdfast.delivery.identity import load_about, server_id_of
+from holdfast.delivery.offline_files import Upload, upload_files
 from holdfast.delivery.run import Outcome, RunDelivery
-from holdfast.delivery.status import files_waiting
 from holdfast.delivery.target import Target
+from holdfast.delivery.uploads import Store, Uploads
 from holdfast.errors import HoldfastError
 from holdfast.journal.filesystem import OsFileSystem
 from holdfast.journal.layout import JournalPaths
-from holdfast.journal.locks import FileLock
+from holdfast.journal.spool import Spool
 
 _RUNS_AT_ONCE = 4
 _TICK_S = 0.1
@@ -32,8 +33,6 @@ _CHECK_S = 5.0
 # With the breaker's pauses: some four seconds, a restart of a server behind a proxy.
 _TRIES = 4
 _LONGEST_PAUSE_S = 60.0
-
-Upload = Callable[[Path, str], None]
 
 
 class Result(StrEnum):
@@ -110,6 +109,8 @@ class Sync:
         end_elsewhere: Whether runs that processes of other machines left open are ended as FAILED.
         timeout_s: How long this may take, in seconds; None for as long as the server answers.
         is_foreign: Whether the journal was written for another store, which may have some of its runs.
+        store: Where the files go that were handed over; none of them are uploaded if not given.
+        meter: Is told how that goes.
     """
 
     def __init__(
@@ -119,6 +120,8 @@ class Sync:
         end_elsewhere: bool = False,
         timeout_s: float | None = None,
         is_foreign: bool = False,
+        store: Store | None = None,
+        meter: Meter = SILENT,
     ) -> None:
         self.summary = Summary()
         self._target = target
@@ -126,6 +129,8 @@ class Sync:
         self._upload = upload
         self._end_elsewhere = end_elsewhere
         self._is_foreign = is_foreign
+        self._store = store
+        self._meter = meter
         self._deadline_s = float("inf") if timeout_s is None else time.monotonic() + timeout_s
         self._stop = threading.Event()
         self._lock = threading.Lock()
@@ -152,6 +157,7 @@ class Sync:
             self._stop.set()
             pool.shutdown(cancel_futures=True)
             self._close()
+        self._upload_parcels()
         self.summary.runs.sort(key=lambda run: ordered.index(run.run_id))
         return self.summary
 
@@ -162,6 +168,24 @@ class Sync:
             tick(self.summary)
         for future in futures:
             future.result()
+
+    def _upload_parcels(self) -> None:
+        """Upload what was handed over for these runs; a server that is gone need not keep S3 from getting its files."""
+        if self._store is None:
+            return
+        # A run of another store that this one does not have keeps its files: they might go through that server.
+        kept = [run for run in self.summary.of(Result.BLOCKED) if self._is_foreign]
+        runs = {run.run_id: run for run in self.summary.runs if run not in kept}
+        uploads = Uploads(self._paths, self._store, self._target.options.sync, self._target.redact)
+        work = FileSync(Spool(self._paths), uploads, lambda: self._left_s <= 0, self._meter)
+        for run_id, done in work.run(runs).items():
+            run = runs[run_id]
+            run.files += done.files
+            if done.reason and run.result is not Result.PENDING:
+                run.result, run.reason = Result.PENDING, done.reason
+        for parcel in Spool(self._paths).of_runs(runs):
+            if parcel.is_refused and parcel.entry is not None:
+                runs[parcel.entry.run_id].aside += 1
 
     def _begun_ms(self, run_id: str) -> int:
         return load_about(OsFileSystem(), self._paths.run(run_id)).start_time_ms
@@ -263,38 +287,6 @@ class Sync:
         if not outcome.is_complete:
             return RunSync(run_id, Result.OPEN)
         return RunSync(run_id, Result.DELIVERED, files=upload_files(self._paths, run_id, self._upload))
-
-
-def upload_files(paths: JournalPaths, run_id: str, upload: Upload) -> int:
-    """Upload what was logged offline as files, then rename their folder; return how many there were.
-
-    To be called when nobody writes to the run any more. Being killed in between uploads them again, under the same
-    names.
-
-    Raises:
-        HoldfastError: The artifact store refused one, or cannot be reached; all are kept.
-        OSError: The journal cannot be written to.
-    """
-    run = paths.run(run_id)
-    count = files_waiting(run)
-    found = load_resolved(OsFileSystem(), run)
-    if not count or found is None:
-        return 0
-    with FileLock(run.lock) as lock:
-        if not lock.acquire(_CHECK_S):
-            raise HoldfastError(f"Run {run_id} is being delivered by another process.", "try again", retryable=True)
-        upload(run.folder / "artifacts", found.artifact_uri)
-        os.replace(run.folder / "artifacts", next(name for name in _sent_names(run.folder) if not name.exists()))
-        OsFileSystem().sync_folder(run.folder)
-    return count
-
-
-def _sent_names(folder: Path) -> Iterator[Path]:
-    yield folder / "artifacts.sent"
-    number = 2
-    while True:
-        yield folder / f"artifacts.{number}.sent"
-        number += 1
 
 
 class _Counting:

@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from holdfast.backend.rest_sender import Login, RestSender
+from holdfast.backend.rest_sender import RestSender
+from holdfast.core.login import Login
 from holdfast.core.redaction import Redactor
 from holdfast.core.sending import Sender
 from holdfast.core.uris import is_database, mask_uri, scheme_of, secrets_in, slug
@@ -104,7 +105,7 @@ def target_of(settings: Settings, environ: Mapping[str, str] | None = None) -> T
     return Target(
         tracking_uri=settings.tracking_uri,
         root=journal_folder(settings) / journal_name(settings.tracking_uri),
-        login=_login(settings, environ),
+        login=login_of(settings, environ),
         options=options,
         exit_wait_s=settings.exit_wait,
         read_wait_s=settings.read_wait,
@@ -132,7 +133,9 @@ def _check(tracking_uri: str, environ: Mapping[str, str]) -> None:
         )
 
 
-def _login(settings: Settings, environ: Mapping[str, str]) -> Login:
+def login_of(settings: Settings, environ: Mapping[str, str] | None = None) -> Login:
+    """Return how to log in to a project's tracking server; certificates are what MLflow knows by environment only."""
+    environ = os.environ if environ is None else environ
     password, token = settings.tracking_password, settings.tracking_token
     return Login(
         username=settings.tracking_username,

@@ -10,7 +10,9 @@ from typing import Any
 from holdfast.core.names import END_STATUSES
 from holdfast.core.sending import RunRef, Sender
 from holdfast.delivery.logged import Choice, Logged, LoggedMetric, PackedPoint, pack_point, read_logged, unpack_point
+from holdfast.delivery.offline_files import files_waiting
 from holdfast.delivery.places import FoundRun
+from holdfast.journal.spool import Spool
 
 _EXAMPLES = 5
 
@@ -83,6 +85,8 @@ class Report:
         lost: How many segments are missing from the journal, and nobody knows why.
         uncompared: How many delivered records of datasets and models were not compared.
         status: The run's on the server.
+        files_waiting: How many files that were logged are still to be uploaded; those that were set aside count
+            among `aside`.
     """
 
     run_id: str
@@ -99,6 +103,7 @@ class Report:
     lost: int = 0
     uncompared: int = 0
     status: str = ""
+    files_waiting: int = 0
 
     @property
     def missing(self) -> int:
@@ -111,7 +116,7 @@ class Report:
         is_gone = self.server_id is not None and bool(self.problem)
         if is_gone or self.missing or self.differences or self.aside or self.damaged or self.lost:
             return Verdict.MISSING
-        if self.server_id is None or self.pending:
+        if self.server_id is None or self.pending or self.files_waiting:
             return Verdict.PENDING
         return Verdict.PARTIAL if self.gone else Verdict.COMPLETE
 
@@ -135,15 +140,19 @@ def verify(run_id: str, runs: Iterable[FoundRun], sender: Sender, tick: Callable
     runs = list(runs)
     logged = read_logged(runs)
     server_id = next((found for run in runs if (found := run.server_id) is not None), None)
+    parcels = [parcel for run in runs for parcel in Spool(run.journal.paths).of_runs([run.run_id])]
+    refused = sum(parcel.is_refused for parcel in parcels)
     report = Report(
         run_id,
         server_id,
-        aside=len(logged.aside),
+        aside=len(logged.aside) + refused,
         pending=logged.pending,
         damaged=logged.damaged,
         gone=logged.gone,
         lost=logged.lost,
         uncompared=logged.uncompared,
+        files_waiting=sum(files_waiting(run.paths) for run in runs)
+        + sum(len(parcel.entry.files) for parcel in parcels if parcel.entry is not None and not parcel.is_refused),
     )
     if server_id is None:
         report.problem = "it is not on the server yet"
@@ -248,4 +257,5 @@ def as_document(report: Report) -> dict[str, Any]:
         "gone_segments": report.gone,
         "lost_segments": report.lost,
         "uncompared": report.uncompared,
+        "files_waiting": report.files_waiting,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Protocol
@@ -33,11 +34,17 @@ class FileSystem(Protocol):
     def sync_folder(self, path: Path) -> None:
         """Return when the folder's entries are on the disk."""
 
+    def sync_file(self, path: Path) -> None:
+        """Return when the content of a closed file is on the disk."""
+
     def replace(self, source: Path, target: Path) -> None:
         """Rename, over the target if there is one, in one step."""
 
     def unlink(self, path: Path) -> None:
         """Delete a file; one that is missing is fine."""
+
+    def remove_folder(self, path: Path) -> None:
+        """Delete an empty folder; one that is missing is fine."""
 
     def read(self, path: Path, offset: int, size_bytes: int) -> bytes:
         """Return at most so many bytes from an offset; `FileNotFoundError` where there is no file."""
@@ -79,6 +86,14 @@ class OsFileSystem:
         finally:
             os.close(fd)
 
+    def sync_file(self, path: Path) -> None:
+        """Return when the content of a closed file is on the disk."""
+        fd = os.open(path, os.O_RDWR if _IS_WINDOWS else os.O_RDONLY)
+        try:
+            self.sync(fd)
+        finally:
+            os.close(fd)
+
     def replace(self, source: Path, target: Path) -> None:
         """Rename, over the target if there is one."""
         os.replace(source, target)
@@ -86,6 +101,11 @@ class OsFileSystem:
     def unlink(self, path: Path) -> None:
         """Delete a file; one that is missing is fine."""
         path.unlink(missing_ok=True)
+
+    def remove_folder(self, path: Path) -> None:
+        """Delete an empty folder; one that is missing is fine."""
+        with contextlib.suppress(FileNotFoundError):
+            path.rmdir()
 
     def read(self, path: Path, offset: int, size_bytes: int) -> bytes:
         """Return at most so many bytes from an offset."""
@@ -127,6 +147,13 @@ def write_whole(files: FileSystem, path: Path, data: bytes) -> None:
         files.unlink(temporary)
         raise
     files.sync_folder(path.parent)
+
+
+def remove_tree(files: FileSystem, folder: Path) -> None:
+    """Delete a folder that holds files only; one that is missing is fine."""
+    for name in files.list(folder):
+        files.unlink(folder / name)
+    files.remove_folder(folder)
 
 
 def _write_all(files: FileSystem, fd: int, data: bytes) -> None:

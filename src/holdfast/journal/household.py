@@ -16,6 +16,7 @@ from holdfast.journal.lease import Lease
 from holdfast.journal.options import JournalOptions
 from holdfast.journal.room import Room
 from holdfast.journal.segment import OpenSegment, Place
+from holdfast.journal.spool import Spool
 from holdfast.journal.writer import RunWriter
 
 _households: weakref.WeakSet[ProcessJournal] = weakref.WeakSet()
@@ -31,14 +32,25 @@ class ProcessJournal:
         root: The journal's folder.
         options: How it is kept.
         files: The file system.
+        may_link: Whether files that are handed over may be linked, of which a process of its own then makes copies.
+
+    Attributes:
+        spool: The files that this process hands over.
     """
 
-    def __init__(self, root: Path, options: JournalOptions | None = None, files: FileSystem | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        options: JournalOptions | None = None,
+        files: FileSystem | None = None,
+        may_link: bool = True,
+    ) -> None:
         self.paths = JournalPaths(root)
         self.options = options or JournalOptions()
         self.files = files or OsFileSystem()
         self._room = Room(self.paths, self.options)
         self._writers: dict[str, RunWriter] = {}
+        self.spool = Spool(self.paths, self.files, self.options, self._room.grant, may_link)
         self._begin()
         _households.add(self)
 
@@ -50,6 +62,7 @@ class ProcessJournal:
         self._syncer: threading.Thread | None = None
         self._stop = threading.Event()
         self._syncing = threading.RLock()
+        self.spool.begin()
 
     @property
     def process(self) -> str:
@@ -157,6 +170,7 @@ class ProcessJournal:
             return
         with self._syncing:
             self._sync_all()
+            self.spool.sync()
 
     def _sync_all(self) -> None:
         with self._lock:

@@ -71,6 +71,11 @@ class JournalPaths(NamedTuple):
         return self.root / "runs"
 
     @property
+    def files(self) -> Path:
+        """The files that were handed over."""
+        return self.root / "files"
+
+    @property
     def reserve(self) -> Path:
         """Room that is kept for a checkpoint on a full disk."""
         return self.root / "reserve"
@@ -89,6 +94,19 @@ class JournalPaths(NamedTuple):
     def shipper_log(self) -> Path:
         """What the shipper has to say."""
         return self.root / "shipper.log"
+
+    def uploader_lock(self, access: str) -> Path:
+        """Held by the uploader that has this access."""
+        return self.root / f"uploader-{access}.lock"
+
+    def uploader_state(self, access: str) -> Path:
+        """What this uploader is doing."""
+        return self.root / f"uploader-{access}.json"
+
+    @property
+    def uploader_log(self) -> Path:
+        """What uploaders have to say."""
+        return self.root / "uploader.log"
 
     def lease(self, process: str) -> Path:
         """The lease of a process."""

@@ -72,6 +72,11 @@ class FileLock:
         """Whether this object has it."""
         return self._fd >= 0
 
+    @property
+    def fd(self) -> int:
+        """The open file; a process that inherits it has the lock too, for as long as it lives."""
+        return self._fd
+
     def acquire(self, timeout_s: float = 0.0) -> bool:
         """Take the lock; False where somebody else has it for longer than this.
 
@@ -111,3 +116,14 @@ class FileLock:
         self, error: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.release()
+
+
+def is_held(path: Path) -> bool:
+    """Whether somebody holds a lock; the file is not made where it is missing."""
+    if not path.exists():
+        return False
+    try:
+        with FileLock(path) as lock:
+            return not lock.acquire()
+    except OSError:
+        return False

@@ -13,6 +13,7 @@ from holdfast.journal.filesystem import FileSystem, OsFileSystem
 from holdfast.journal.layout import JournalPaths, RunPaths, parse_segment_name
 from holdfast.journal.lease import Life, life_of
 from holdfast.journal.locks import FileLock
+from holdfast.journal.spool import Spool
 
 
 def retire(paths: JournalPaths, needed_bytes: int = 0, older_than_s: float | None = None) -> int:
@@ -28,12 +29,16 @@ def retire(paths: JournalPaths, needed_bytes: int = 0, older_than_s: float | Non
     files = OsFileSystem()
     freed = 0
     _finish_deletions(files, paths)
+    spool = Spool(paths)
+    spool.clean()
+    # Files that were handed over need their run's folder, which says where they go.
+    waited_for = {parcel.entry.run_id for parcel in spool.parcels() if parcel.entry is not None}
     for run in _oldest_first(paths):
         if older_than_s is None and freed >= needed_bytes:
             break
         with contextlib.suppress(OSError), FileLock(run.lock) as lock:
             if lock.acquire():
-                freed += _retire_run(files, run, older_than_s)
+                freed += _retire_run(files, run, older_than_s, run.folder.name in waited_for)
     return freed
 
 
@@ -50,10 +55,10 @@ def _modified(folder: Path) -> float:
     return 0.0
 
 
-def _retire_run(files: FileSystem, run: RunPaths, older_than_s: float | None) -> int:
+def _retire_run(files: FileSystem, run: RunPaths, older_than_s: float | None, is_waited_for: bool) -> int:
     checkpoint = load_checkpoint(files, run.checkpoint)
-    # Files that were logged offline are nowhere else until `holdfast sync` has uploaded them.
-    has_files = bool(files.list(run.folder / "artifacts"))
+    # Files that were logged offline are nowhere else until they are uploaded.
+    has_files = is_waited_for or bool(files.list(run.folder / "artifacts"))
     is_complete = checkpoint.complete_ms is not None and not files.size(run.aside) and not has_files
     if older_than_s is None:
         return _remove(files, run, checkpoint) if is_complete else delete_delivered(files, run, checkpoint)
@@ -130,7 +135,7 @@ def _put_back_what_is_new(files: FileSystem, run: RunPaths, grave: Path, checkpo
 
 
 def retire_leases(paths: JournalPaths) -> None:
-    """Delete the leases of processes that are gone and that no run in the journal names."""
+    """Delete the leases of processes that are gone and that nothing in the journal names."""
     files = OsFileSystem()
     processes = [name.removesuffix(".lease") for name in files.list(paths.processes) if name.endswith(".lease")]
     # Asked before the segments are listed: what a process that is gone has written is then all there.
@@ -140,7 +145,7 @@ def retire_leases(paths: JournalPaths) -> None:
         for run in _oldest_first(paths)
         for name in files.list(run.folder)
         if (found := parse_segment_name(name))
-    }
+    } | Spool(paths).processes()
     for process in gone:
         if process not in named:
             paths.lease(process).unlink(missing_ok=True)

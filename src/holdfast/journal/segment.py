@@ -14,7 +14,7 @@ from holdfast.journal.filesystem import FileSystem
 from holdfast.journal.layout import RunPaths, segment_name
 from holdfast.journal.options import JournalOptions
 
-_HINTS = {
+HINTS = {
     errno.ENOSPC: "free some space, or set HOLDFAST_JOURNAL to a folder on another disk",
     errno.EDQUOT: "free some of your quota, or set HOLDFAST_JOURNAL to a folder on another disk",
     errno.EROFS: "set HOLDFAST_JOURNAL to a folder that can be written to",
@@ -126,6 +126,6 @@ class Place:
         return JournalError(
             f"The journal {self.run.folder} cannot be written to: {reason}. This call was not logged; "
             "what was logged before is whole.",
-            _HINTS.get(code or 0, f"see `ls -ld '{self.run.folder}'`, or set HOLDFAST_JOURNAL to another folder"),
+            HINTS.get(code or 0, f"see `ls -ld '{self.run.folder}'`, or set HOLDFAST_JOURNAL to another folder"),
             retryable=True,
         )

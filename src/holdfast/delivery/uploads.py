@@ -1,0 +1,217 @@
+"""Uploads parcels: one at a time here, by the uploader in the background, or by `holdfast sync`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+from urllib.parse import urlsplit
+
+from holdfast.artifacts.store import check_path
+from holdfast.artifacts.transfer import SILENT, Item, Meter, Sent
+from holdfast.core.redaction import Redactor
+from holdfast.core.uris import file_uri, scheme_of
+from holdfast.delivery.identity import load_resolved
+from holdfast.errors import ArtifactError, HoldfastError, InvalidInputError
+from holdfast.journal.filesystem import OsFileSystem
+from holdfast.journal.layout import JournalPaths
+from holdfast.journal.parcel import Parcel
+
+# What no waiting and no other key changes.
+_FOR_GOOD = ("EntityTooLarge", "KeyTooLongError", "InvalidObjectName", "XMinioInvalidObjectName", "KeyTooLong")
+_SHOWN = 5
+
+
+class Store(Protocol):
+    """Where files go, whatever the scheme: `holdfast.artifacts.ArtifactStore`, or one in a test."""
+
+    def upload(self, items: Sequence[Item], meter: Meter = SILENT) -> Sent:
+        """Store files; raises `ArtifactError`."""
+
+
+class Fate(StrEnum):
+    """What became of a parcel: `sent` and `gone` mean that it is there no more."""
+
+    SENT = "sent"
+    GONE = "gone"
+    BUSY = "busy"
+    WAITING = "waiting"
+    FAILED = "failed"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True)
+class Shipment:
+    """What came of trying to upload a parcel.
+
+    Attributes:
+        fate: `sent`; `gone`: somebody else did; `busy`: somebody else does, or it is being copied; `waiting`: its run
+            is not on the server yet; `failed`: it is tried again; `refused`: it is set aside.
+        reason: Why it is not there.
+        sent: What was uploaded.
+        needs_people: Whether waiting alone will not mend a failure.
+    """
+
+    fate: Fate
+    reason: str = ""
+    sent: Sent = field(default_factory=Sent)
+    needs_people: bool = False
+
+
+class Uploads:
+    """Uploads the parcels of a journal. Threads may share it.
+
+    Args:
+        paths: The journal.
+        store: Where the files go.
+        sync: The journal's policy.
+        redact: Hides secrets in what is written down.
+    """
+
+    def __init__(
+        self, paths: JournalPaths, store: Store, sync: str = "interval", redact: Callable[[str], str] | None = None
+    ) -> None:
+        self._paths = paths
+        self._store = store
+        self._sync = sync
+        self._redact = redact or Redactor()
+
+    def send(self, parcel: Parcel, meter: Meter = SILENT) -> Shipment:
+        """Upload a parcel, and delete it when all of it is there.
+
+        Being killed anywhere leaves the parcel, and its next upload goes on where this one was.
+
+        Raises:
+            OSError: The journal cannot be written to.
+        """
+        try:
+            with parcel.lock() as lock:
+                if not lock.acquire():
+                    return Shipment(Fate.BUSY, "it is being uploaded")
+                return self._send_held(parcel, meter)
+        except FileNotFoundError:
+            if parcel.is_there:
+                raise
+            return Shipment(Fate.GONE)
+
+    def _send_held(self, parcel: Parcel, meter: Meter) -> Shipment:
+        if not parcel.is_there:
+            return Shipment(Fate.GONE)
+        if parcel.entry is None:
+            reason = f"this parcel cannot be read: {parcel.problem}"
+            return self._refused(parcel, reason) if parcel.is_damaged else Shipment(Fate.FAILED, reason)
+        root = root_of(self._paths, parcel)
+        if root is None:
+            return Shipment(Fate.WAITING, "its run is not on the server yet")
+        if not parcel.seal(self._sync):
+            return Shipment(Fate.BUSY, "it is being copied")
+        return self._upload(parcel, root, meter)
+
+    def _upload(self, parcel: Parcel, root: str, meter: Meter) -> Shipment:
+        try:
+            sent = self._store.upload(items_of(parcel, root), meter)
+        except HoldfastError as error:
+            return self._failed(parcel, error)
+        broken = [file.path for file in parcel.broken()]
+        if broken:
+            return self._refused(parcel, _how_broken(broken), sent)
+        parcel.remove()
+        return Shipment(Fate.SENT, sent=sent)
+
+    def _failed(self, parcel: Parcel, error: HoldfastError) -> Shipment:
+        if is_for_good(error):
+            return self._refused(parcel, str(error))
+        reason = self._redact(str(error))
+        trouble = parcel.trouble
+        if trouble is None or trouble.reason != reason:
+            parcel.note_trouble(reason)
+        return Shipment(Fate.FAILED, reason, needs_people=not error.retryable)
+
+    def _refused(self, parcel: Parcel, reason: str, sent: Sent | None = None) -> Shipment:
+        reason = self._redact(reason)
+        parcel.note_trouble(reason, is_refused=True)
+        return Shipment(Fate.REFUSED, reason, sent or Sent())
+
+
+def _how_broken(paths: Sequence[str]) -> str:
+    shown = ", ".join(paths[:_SHOWN]) + (f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else "")
+    return (
+        f"what was handed over of {shown} is lost: the original was overwritten before it was copied and the process "
+        "that made the copy was killed, or the machine lost its power\n  hint: log it again, and drop this one"
+    )
+
+
+def is_for_good(error: HoldfastError) -> bool:
+    """Whether the very same upload can never succeed."""
+    return isinstance(error, InvalidInputError) or (isinstance(error, ArtifactError) and error.code in _FOR_GOOD)
+
+
+def items_of(parcel: Parcel, root_uri: str) -> list[Item]:
+    """Return the files of a parcel that are there as they were handed over, as an upload takes them.
+
+    Raises:
+        InvalidInputError: One of them would not go below the root.
+    """
+    if parcel.entry is None:
+        return []
+    broken = parcel.broken()
+    return [
+        Item(parcel.data(file), file_uri(root_uri, check_path(file.path)), parcel.note(file))
+        for file in parcel.entry.files
+        if file not in broken
+    ]
+
+
+def root_of(paths: JournalPaths, parcel: Parcel) -> str | None:
+    """Return where a parcel's files go; None as long as its run is not on the server."""
+    if parcel.entry is None:
+        return None
+    if parcel.entry.root_uri is not None:
+        return parcel.entry.root_uri
+    found = load_resolved(OsFileSystem(), paths.run(parcel.entry.run_id))
+    return None if found is None else found.artifact_uri
+
+
+def place_of(root_uri: str | None) -> str:
+    """Return what is down when a store is: the bucket, the server, or the disk."""
+    if root_uri is None:
+        return ""
+    return f"{scheme_of(root_uri)}://{urlsplit(root_uri).netloc.rsplit('@', 1)[-1]}"
+
+
+def is_below(root_uri: str | None, above: str | None) -> bool:
+    """Whether a root lies at or below another one."""
+    if root_uri is None or not above:
+        return False
+    return root_uri == above or root_uri.startswith(above.rstrip("/") + "/")
+
+
+class Order:
+    """Which parcels may be uploaded next: of those that write the same file, the earliest."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, frozenset[tuple[str, str]]] = {}
+
+    def next(self, parcels: Iterable[Parcel]) -> Iterator[Parcel]:
+        """Yield those that no earlier one stands before.
+
+        Args:
+            parcels: All that are not set aside, the oldest first.
+        """
+        taken: set[tuple[str, str]] = set()
+        seen: dict[str, frozenset[tuple[str, str]]] = {}
+        for parcel in parcels:
+            places = seen[parcel.id] = self._known.get(parcel.id) or _places(parcel)
+            if taken.isdisjoint(places):
+                yield parcel
+            taken |= places
+        self._known = seen
+
+
+def _places(parcel: Parcel) -> frozenset[tuple[str, str]]:
+    entry = parcel.entry
+    if entry is None:
+        return frozenset()
+    # A run's root is one and the same before and after it is known.
+    return frozenset((entry.run_id if entry.root_uri is None else entry.root_uri, file.path) for file in entry.files)
