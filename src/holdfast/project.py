@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
 from holdfast.artifacts import ArtifactStore
+from holdfast.artifacts.access import access_of
+from holdfast.artifacts.scopes import Claim
 from holdfast.backend.client import Connection
 from holdfast.backend.entities import Experiment
 from holdfast.backend.registry import RegistryStore
 from holdfast.backend.tracking import TrackingStore
 from holdfast.core.names import check_experiment_name
 from holdfast.core.redaction import Redactor
-from holdfast.core.uris import join_uri, slug
+from holdfast.core.uris import join_uri, scheme_of, slug
 from holdfast.delivery.delivery import Delivery, delivery_in_use, delivery_of
-from holdfast.delivery.target import target_of
-from holdfast.errors import DeliveryError
+from holdfast.delivery.target import login_of, target_of
+from holdfast.errors import DeliveryError, SettingsError
+from holdfast.journal.layout import JournalPaths
 from holdfast.logs import get_logger
 from holdfast.settings import Settings, load_settings
 
@@ -37,6 +42,7 @@ class Project:
         self.settings = settings
         self._is_journaled = journaled and settings.delivery != "direct"
         self.redact = Redactor(settings.secrets())
+        self._claimed: set[str | None] = set()
 
     def __repr__(self) -> str:
         return f"Project({self.settings!r})"
@@ -65,7 +71,30 @@ class Project:
             DeliveryError: Not all of it was, within that time.
         """
         delivery = self.delivery or delivery_in_use(self.settings.tracking_uri)
-        left = {} if delivery is None else delivery.settle(limit_s=limit_s)
+        self._refuse_if_left({} if delivery is None else delivery.settle(limit_s=limit_s))
+
+    def settle_files(self, run_id: str) -> None:
+        """Wait, for HOLDFAST_READ_WAIT seconds at most, until the files of a run are stored, whoever handed them over.
+
+        Raises:
+            DeliveryError: Not all of them were; they are in the journal.
+        """
+        delivery = self.delivery or delivery_in_use(self.settings.tracking_uri) or self._journal_there()
+        waiting = [] if delivery is None else delivery.runs_with_files(run_id)
+        if delivery is not None and waiting:
+            # Whoever handed them over may be gone, and its uploader with it.
+            delivery.see_to_uploads(self.artifacts.access, self.settings.artifact_root)
+            self._refuse_if_left(delivery.settle(waiting))
+
+    def _journal_there(self) -> Delivery | None:
+        """Return the journal that others have left for this tracking store, if any."""
+        try:
+            target = target_of(self.settings)
+        except SettingsError:  # nothing is ever journaled for it
+            return None
+        return delivery_of(target) if JournalPaths(target.root).files.exists() else None
+
+    def _refuse_if_left(self, left: Mapping[str, str]) -> None:
         if left:
             run_id, reason = next(iter(left.items()))
             others = f" and {len(left) - 1} others" if len(left) > 1 else ""
@@ -88,7 +117,19 @@ class Project:
     @cached_property
     def artifacts(self) -> ArtifactStore:
         """Files."""
-        return ArtifactStore(self.settings, self.settings.tracking_uri, self.redact)
+        return ArtifactStore(access_of(self.settings), self.settings.tracking_uri, login_of(self.settings))
+
+    def claim(self, root_uri: str) -> Claim | None:
+        """Have plain MLflow use this project's keys at an S3 address and below it, for as long as the project lives.
+
+        Returns:
+            The claim, to be released earlier; None for an address that needs no keys.
+        """
+        if scheme_of(root_uri) != "s3":
+            return None
+        claim = Claim(root_uri, self.artifacts.access)
+        weakref.finalize(self, claim.release)
+        return claim
 
     def artifact_location(self, experiment: str) -> str | None:
         """Return where a new experiment of this name shall keep its files; None leaves it to the server.
@@ -109,6 +150,9 @@ class Project:
         wanted = check_experiment_name(name if name is not None else self.settings.experiment_name)
         found = self.runs.get_or_create_experiment(wanted, self.artifact_location(wanted))
         self._say_where_files_go(found)
+        for root in {self.settings.artifact_root, found.artifact_location} - self._claimed - {None}:
+            self._claimed.add(root)
+            self.claim(str(root))
         return found
 
     def _say_where_files_go(self, experiment: Experiment) -> None:

@@ -15,7 +15,7 @@ from holdfast.core.names import check_keys
 from holdfast.core.sending import KEY_TAG, Refused, Unavailable
 from holdfast.core.uris import is_database
 from holdfast.delivery.identity import RunAbout
-from holdfast.errors import InvalidInputError, JournalError
+from holdfast.errors import HoldfastError, InvalidInputError, JournalError
 from holdfast.journal.codec import Kind
 from holdfast.journal.writer import NOT_PLAIN
 from holdfast.lifecycle import status_for
@@ -32,6 +32,16 @@ _NAME_TAG = "mlflow.runName"
 # update_run_info, set_terminated, its client's, end_run, and what decorates them.
 _FRAMES_TO_BLOCK = 8
 _ENDED = ("FINISHED", "FAILED", "KILLED")
+
+
+def _see_to_its_files(delivery: Delivery) -> None:
+    """Have the files uploaded that plain code logs into the folder of a run begun offline."""
+    from holdfast.artifacts.access import access_of
+    from holdfast.settings import load_settings
+
+    with contextlib.suppress(HoldfastError):  # `holdfast sync` says what is wrong with the settings
+        settings = load_settings()
+        delivery.see_to_uploads(access_of(settings), settings.artifact_root)
 
 
 class JournaledStore(JournaledReads):
@@ -196,6 +206,7 @@ class JournaledStore(JournaledReads):
         if begun is None:
             about = delivery.begin_offline_run(str(experiment_id), user_id, start_time, run_name, texts, key)
             begun = entities.run_of_about(about)
+            _see_to_its_files(delivery)
         delivery.entities[begun.info.run_id] = begun
         watch_run(self, begun.info.run_id)
         return begun

@@ -45,7 +45,7 @@ class JournaledReads(_Store):  # type: ignore[misc]
         if delivery is None:
             return super().get_run(run_id)
         known = delivery.entities.get(run_id)
-        if known is not None and _is_only_printed():
+        if known is not None and _is_for_its_place():
             return known
         left = self._settled([run_id])
         server_id = delivery.server_id(run_id)
@@ -147,7 +147,7 @@ class JournaledReads(_Store):  # type: ignore[misc]
     # -- waiting ----------------------------------------------------------------------
 
     def _settled(self, run_ids: list[str] | None) -> dict[str, str]:
-        left = self._delivery.settle(run_ids)
+        left = self._delivery.settle(run_ids, with_files=False)
         if left:
             run_id, reason = next(iter(left.items()))
             _log.warning(
@@ -170,6 +170,13 @@ class JournaledReads(_Store):  # type: ignore[misc]
         return found
 
 
-def _is_only_printed() -> bool:
-    # `set_terminated` reads the run just to print its address, and would wait for the server to end a run.
-    return sys._getframe(2).f_code.co_name == "_log_url"
+# Who reads a run just to print its address, or to learn where its files go, and would wait for the server for that:
+# `set_terminated`, `log_artifact`.
+_ASK_FOR_ITS_PLACE = ("_log_url", "get_artifact_uri", "_get_artifact_repo")
+
+
+def _is_for_its_place() -> bool:
+    frame = sys._getframe(2)
+    above = frame.f_back
+    names = (frame.f_code.co_name, above.f_code.co_name if above is not None else "")
+    return any(name in _ASK_FOR_ITS_PLACE for name in names)

@@ -120,13 +120,15 @@ class ModelRegistry:
         Raises:
             InvalidInputError: A name, tag or URI has a form that MLflow refuses, or there is no model there.
             BackendError: It did not get ready in time, or the registry refused it.
-            DeliveryError: Not all that this process has logged is on the server yet.
+            DeliveryError: Not all that this process has logged is on the server yet, or files of the model's run wait.
         """
         check_model_name(name)
         labels = {key: str(value) for key, value in (tags or {}).items()}
         check_keys(labels, "tag")
         self._project.settle()
         source = find_source(self._project, model_uri)
+        if source.run_id is not None:
+            self._project.settle_files(source.run_id)
         text = self._project.redact(description or "")
         store = self._project.models
         store.ensure_model(name)
@@ -161,11 +163,13 @@ class ModelRegistry:
             PromotionRefusedError: The rule says no (for Production); nothing was changed.
             RegistryError: The version is not ready, or another one was promoted at the same time and won.
             NotFoundError: There is no such version.
-            DeliveryError: Not all that this process has logged is on the server yet.
+            DeliveryError: Not all that this process has logged is on the server yet, or files of the model's run wait.
         """
         target = parse_stage(stage)
         self._project.settle()
         found = self.get(name, version)
+        if found.run_id and target.holds_one:
+            self._project.settle_files(found.run_id)
         self.check_ready(found, target)
         answers = self.check(name, found.version) if target is Stage.PRODUCTION else ()
         _refuse_unless_passed(found, answers)

@@ -53,6 +53,7 @@ _HOW_TO_LOG = "log one with mlflow.sklearn.log_model, mlflow.xgboost.log_model â
 
 
 def _of_run(project: Project, run_id: str, path: str) -> ModelSource:
+    project.settle_files(run_id)  # the model may be among what was handed over
     run = project.runs.get_run(run_id)
     model_id = project.runs.find_logged_model(run, path) if "'" not in path else None
     if model_id is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
+from holdfast.artifacts.scopes import Claim
 from holdfast.backend import fluent
 from holdfast.journal.writer import RunWriter
 
@@ -19,6 +20,7 @@ class OpenRun:
         parent_id: The run it is nested in, or None.
         place: Where MLflow's fluent functions go while it is the active run.
         stack: The active runs, as MLflow keeps them, of the thread that began it.
+        claim: Has plain MLflow use the project's keys for its files; None where they need none.
         writer: What appends to the journal for it; None where it is logged to directly.
         process: The process that began it; only that one may end it.
     """
@@ -29,6 +31,7 @@ class OpenRun:
     place: fluent.Place
     stack: fluent.Stack = field(repr=False)
     writer: RunWriter | None = field(default=None, repr=False)
+    claim: Claim | None = field(default=None, repr=False)
     process: int = field(default_factory=os.getpid)
 
     @property

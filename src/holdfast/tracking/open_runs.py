@@ -103,7 +103,8 @@ class OpenRuns:
         known = None if delivery is None else delivery.entities.get(run_id)
         stack = fluent.enter_run(run_id, self._place.tracking_uri, known)
         writer = None if delivery is None else delivery.writer(run_id)
-        run = OpenRun(run_id, artifact_uri, parent_id, self._place, stack, writer)
+        claim = self._project.claim(artifact_uri)
+        run = OpenRun(run_id, artifact_uri, parent_id, self._place, stack, writer, claim)
         self._runs.append(run)
         run_guard().add(run, lambda status: self._end_at_exit(run, status))
         return run
@@ -166,6 +167,8 @@ class OpenRuns:
         inner = fluent.leave_run(run.stack, run.run_id, {other.run_id for other in _watched()})
         with contextlib.suppress(ValueError):  # another thread was faster
             self._runs.remove(run)
+        if run.claim is not None:
+            run.claim.release()
         run_guard().remove(run)
         left = _watched()
         around = [other for other in left if other.stack is run.stack] or left

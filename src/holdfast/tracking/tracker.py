@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from holdfast.artifacts.store import file_sources, folder_sources
 from holdfast.backend.entities import MetricPoint
 from holdfast.backend.tracking import now_ms
 from holdfast.core.names import check_end_status, check_version
@@ -24,6 +25,7 @@ from holdfast.tracking.best import check_mode, find_best
 from holdfast.tracking.fast_path import FastPath
 from holdfast.tracking.open_run import OpenRun
 from holdfast.tracking.open_runs import Blocks, OpenRuns
+from holdfast.tracking.run_files import log_files
 from holdfast.tracking.values import is_masked, to_params, to_points, to_series, to_tags
 
 _log = get_logger(__name__)
@@ -307,31 +309,44 @@ class MLflowTracker:
             _log.warning("secrets were masked", names=", ".join(masked))
         return shown
 
-    def log_artifact(self, local_path: str | os.PathLike[str], artifact_path: str = "artifacts") -> None:
+    def log_artifact(
+        self, local_path: str | os.PathLike[str], artifact_path: str = "artifacts", *, wait: bool | None = None
+    ) -> None:
         """Store a file with the open run, with the project's own credentials.
+
+        With the journal (the default) a file for a remote store is handed over: when this returns it may be
+        overwritten or deleted, and neither a killed process nor a missing store loses it. It is uploaded in the
+        background; `flush` waits for that, and so do registration and promotion.
 
         Args:
             local_path: The file.
             artifact_path: The folder among the run's artifacts; an empty text for the top.
+            wait: True: it is in the store when this returns. False: it is handed over. Not given: handed over where
+                there is a journal and it would take time.
 
         Raises:
-            InvalidInputError: There is no such file.
-            ArtifactError: The artifact store refused it.
+            InvalidInputError: There is no such file, or `wait=False` and no journal.
+            ArtifactError: The artifact store refused it; told by `flush` where it was handed over.
+            JournalError: It cannot be taken into the journal.
         """
-        self._project.artifacts.upload_file(Path(local_path), self._open_run().artifact_uri, artifact_path)
+        log_files(self._project, self._open_run(), file_sources(Path(local_path), artifact_path), wait)
 
-    def log_artifacts_dir(self, local_dir: str | os.PathLike[str], artifact_path: str = "artifacts") -> None:
-        """Store all files of a folder with the open run.
+    def log_artifacts_dir(
+        self, local_dir: str | os.PathLike[str], artifact_path: str = "artifacts", *, wait: bool | None = None
+    ) -> None:
+        """Store all files of a folder with the open run; files that are there already are not sent again.
 
         Args:
             local_dir: The folder.
             artifact_path: The folder among the run's artifacts; an empty text for the top.
+            wait: As of `log_artifact`.
 
         Raises:
-            InvalidInputError: There is no such folder.
-            ArtifactError: The artifact store refused a file.
+            InvalidInputError: There is no such folder, or `wait=False` and no journal.
+            ArtifactError: The artifact store refused a file; told by `flush` where they were handed over.
+            JournalError: They cannot be taken into the journal.
         """
-        self._project.artifacts.upload_folder(Path(local_dir), self._open_run().artifact_uri, artifact_path)
+        log_files(self._project, self._open_run(), folder_sources(Path(local_dir), artifact_path), wait)
 
     def flush(self, timeout_s: float | None = None) -> None:
         """Wait until everything that this process has logged is on the server, for others to read.

@@ -1,0 +1,83 @@
+"""MLflow's repository of files that go through the tracking server, with the journal to fall back on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import requests
+from mlflow.store.artifact.mlflow_artifacts_repo import MlflowArtifactsRepository
+
+from holdfast.artifacts.store import check_path, file_sources, folder_sources
+from holdfast.errors import ArtifactError, InvalidInputError
+from holdfast.plugins.access import access_of_caller
+from holdfast.plugins.fallback import Fallback
+from holdfast.plugins.mlflow_errors import mlflow_error
+from holdfast.plugins.switch import delivery_for, is_server
+
+
+class ProxiedRepository(MlflowArtifactsRepository):  # type: ignore[misc]  # MLflow has no types
+    """MLflow's own, but that files go to the journal, where that is in force, while the server is missing.
+
+    Args:
+        artifact_uri: `mlflow-artifacts:/path`.
+        args: As MLflow's own takes them.
+        kwargs: As `args`.
+    """
+
+    def __init__(self, artifact_uri: str, *args: Any, **kwargs: Any) -> None:
+        super().__init__(artifact_uri, *args, **kwargs)
+        self._root_uri = artifact_uri
+
+    def log_artifact(self, local_file: str | os.PathLike[str], artifact_path: str | None = None) -> None:
+        """Store a file; in the journal, where that is in force and the server cannot be reached."""
+        self._send(
+            lambda: super(ProxiedRepository, self).log_artifact(local_file, artifact_path),
+            lambda: file_sources(Path(local_file), artifact_path or ""),
+        )
+
+    def log_artifacts(self, local_dir: str | os.PathLike[str], artifact_path: str | None = None) -> None:
+        """Store all files below a folder; in the journal, where that is in force and the server cannot be reached."""
+        self._send(
+            lambda: super(ProxiedRepository, self).log_artifacts(local_dir, artifact_path),
+            lambda: folder_sources(Path(local_dir), artifact_path or ""),
+        )
+
+    def delete_artifacts(self, artifact_path: str | None = None) -> None:
+        """Delete a file or folder; one that is outside of this address is refused."""
+        try:
+            path = check_path(artifact_path or "")
+        except InvalidInputError as error:
+            raise mlflow_error(error) from None
+        super().delete_artifacts(path or None)
+
+    def _send(self, upload: Callable[[], Any], sources: Callable[[], Sequence[tuple[Path, str]]]) -> None:
+        tracking_uri = self._tracking_uri()
+        delivery = None if is_server() else delivery_for(tracking_uri)
+        if delivery is None:
+            upload()
+            return
+
+        def send(_: float | None) -> None:
+            # MLflow itself would try for minutes.
+            if not delivery.is_reachable():
+                raise ArtifactError(f"{tracking_uri} cannot be reached.", retryable=True)
+            try:
+                upload()
+            except (requests.ConnectionError, requests.Timeout) as error:
+                raise ArtifactError(
+                    f"{tracking_uri} cannot be reached: {type(error).__name__}.", retryable=True
+                ) from None
+
+        try:
+            Fallback(self._root_uri, tracking_uri).send(sources(), access_of_caller(self._root_uri), send)
+        except (ArtifactError, InvalidInputError) as error:
+            raise mlflow_error(error) from None
+
+    def _tracking_uri(self) -> str:
+        import mlflow
+
+        found: str = getattr(self, "tracking_uri", None) or mlflow.get_tracking_uri()
+        return found

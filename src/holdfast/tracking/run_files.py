@@ -1,0 +1,63 @@
+"""Files of a run: stored at once, or handed over to be uploaded in the background."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from holdfast.artifacts.store import is_local
+from holdfast.artifacts.transfer import Item
+from holdfast.core.uris import file_uri
+from holdfast.delivery import identity
+from holdfast.errors import InvalidInputError
+from holdfast.project import Project
+from holdfast.tracking.open_run import OpenRun
+
+# Up to here, a copy into a folder of this machine is as quick as handing over.
+_SMALL_BYTES = 8 << 20
+
+
+def log_files(project: Project, run: OpenRun, sources: Sequence[tuple[Path, str]], wait: bool | None) -> None:
+    """Store files with a run.
+
+    Args:
+        project: Whose keys are used.
+        run: The run.
+        sources: Each file, and its path among the run's artifacts.
+        wait: Whether they are there when this returns; None hands over what would keep training waiting.
+
+    Raises:
+        InvalidInputError: `wait=False` where there is no journal.
+        ArtifactError: The store refused one, or cannot be reached.
+        JournalError: They cannot be taken into the journal.
+        DeliveryError: With `wait`, the run itself is not on the server yet; they are in the journal.
+    """
+    delivery = project.delivery
+    if delivery is None:
+        if wait is False:
+            raise InvalidInputError(
+                "Without a journal a file cannot be stored in the background.",
+                "leave wait out, or set HOLDFAST_DELIVERY=journal",
+            )
+        _store(project, run, sources)
+        return
+    is_begun_offline = identity.is_local(run.run_id)
+    at_once = bool(wait) if wait is not None else is_local(run.artifact_uri) and _size_bytes(sources) <= _SMALL_BYTES
+    if at_once and not is_begun_offline:
+        if delivery.settling.parcels_of([run.run_id]):
+            # What was handed over earlier, under the same name perhaps, must not come after this.
+            project.settle()
+        _store(project, run, sources)
+        return
+    root = None if is_begun_offline else run.artifact_uri
+    delivery.hand_over(run.run_id, sources, root, project.artifacts.access, project.settings.artifact_root)
+    if wait:
+        project.settle()
+
+
+def _store(project: Project, run: OpenRun, sources: Sequence[tuple[Path, str]]) -> None:
+    project.artifacts.upload_shown([Item(local, file_uri(run.artifact_uri, name)) for local, name in sources])
+
+
+def _size_bytes(sources: Sequence[tuple[Path, str]]) -> int:
+    return sum(local.stat().st_size for local, _ in sources)
