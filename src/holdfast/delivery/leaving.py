@@ -55,7 +55,7 @@ def what_is_left(
         )
     files = [run.folder.name for run in paths if any((run.folder / "artifacts").glob("*"))]
     if files:
-        yield f"files of {counted(files)} begun offline are kept: holdfast sync uploads them"
+        yield f"files of {counted(files)} begun offline are uploaded once it is on the server, or by: holdfast sync"
 
 
 def _behind(runs: Sequence[RunPaths]) -> set[str]:
