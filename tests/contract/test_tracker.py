@@ -124,6 +124,7 @@ def test_files_arrive_whole(tracker: MLflowTracker, tmp_path: Path) -> None:
         tracker.log_artifact(folder / "a.txt")
         tracker.log_artifacts_dir(folder, "plots")
         tracker.log_artifact(folder / "a.txt", "")
+    tracker.flush()
     root = tracker.get_run_info(run_id)["artifact_uri"]
     store = tracker._project.artifacts
     assert {item.path for item in store.list_files(root)} == {"a.txt", "artifacts", "plots"}

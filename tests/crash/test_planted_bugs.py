@@ -287,4 +287,4 @@ def test_a_planted_bug_is_found_by_chance(name: str) -> None:
     bug = BUGS[name]
     machine: Callable[[], JournalMachine] = type("Planted", (JournalMachine,), {"build": bug.build})
     with _planted(bug), pytest.raises(BaseException):  # noqa: B017, PT011 - whatever the bug leads to
-        run_state_machine_as_test(machine, settings=bounded(300, 40, shrinks=False))
+        run_state_machine_as_test(machine, settings=bounded(3000, 40, shrinks=False))

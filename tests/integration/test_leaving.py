@@ -96,7 +96,7 @@ def test_the_exit_names_what_was_set_aside_and_what_sync_uploads(mlflow_server: 
     assert "was set aside: holdfast journal status ffff" in refused.stderr
     assert "holdfast sync" not in refused.stderr
     files = _run('mlflow.start_run(); mlflow.log_text("x", "x.txt")', MLFLOW_TRACKING_URI=dead, **_JOURNAL)
-    assert "begun offline are kept: holdfast sync uploads them" in files.stderr
+    assert "begun offline are uploaded once it is on the server, or by: holdfast sync" in files.stderr
 
 
 _JOURNAL = {"HOLDFAST_DELIVERY": "journal", "HOLDFAST_SHIPPER": "none", "HOLDFAST_EXIT_WAIT": "5"}

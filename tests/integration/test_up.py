@@ -107,6 +107,7 @@ def test_up_keeps_files_in_the_projects_bucket(
         tracker = MLflowTracker(tracking_uri=url, experiment_name=unique)
         with tracker.run() as run_id:
             tracker.log_artifact(tmp_path / "f.txt", "")  # this client has no keys at all
+        tracker.flush()
         process.send_signal(signal.SIGTERM)
         process.wait(timeout=60)
     keys = [item["Key"] for item in s3_server.client().list_objects_v2(Bucket=bucket)["Contents"]]

@@ -80,11 +80,11 @@ def test_a_bar_on_a_terminal(terminal: tuple[TextIO, bytearray]) -> None:
     meter.file_done()
     meter.end()
     _wait_for(lambda: b"2 of 2 files" in shown)
+    _wait_for(lambda: b"\x1b[?25h" in shown)  # else the cursor is hidden for good
     text = shown.decode()
     assert "holdfast: downloading" in text
     assert "2.0/2.0 MB" in text
     assert re.search(r"MB/s, \d+ s left", text)
-    assert "\x1b[?25h" in text, "the cursor is hidden for good"
 
 
 def test_what_is_over_at_once_shows_nothing(terminal: tuple[TextIO, bytearray]) -> None:

@@ -45,11 +45,19 @@ def _is_file(fd: int, path: Path) -> bool:
 
 # A forked child shares its parent's locks as long as it has their descriptors, and would keep them after the parent.
 _held: weakref.WeakSet[FileLock] = weakref.WeakSet()
+# Descriptors that a thread is about to get a lock with. It may have it already and not know, when another one forks.
+_tried: set[int] = set()
 
 
 def _after_fork() -> None:
+    # Closing the child's copy leaves the parent's lock in force.
     for lock in list(_held):
-        lock.release()  # closing the child's copy leaves the parent's lock in force
+        _tried.discard(lock.fd)
+        lock.release()
+    for fd in _tried:
+        with contextlib.suppress(OSError):
+            os.close(fd)
+    _tried.clear()
 
 
 if hasattr(os, "register_at_fork"):
@@ -84,23 +92,36 @@ class FileLock:
             OSError: The file cannot be made, for instance because its folder is gone.
         """
         deadline = time.monotonic() + timeout_s
-        fd = os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600)
+        while True:
+            fd = os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600)
+            _tried.add(fd)
+            try:
+                if self._lock(fd, deadline):
+                    return True
+                # Deleted, with its folder, by whoever had the lock: it keeps nobody out any more.
+            except BlockingIOError:
+                return False
+            finally:
+                # First forgotten, then closed: by a child that is forked in between the number is not closed anew.
+                _tried.discard(fd)
+                if self._fd != fd:
+                    os.close(fd)
+
+    def _lock(self, fd: int, deadline_s: float) -> bool:
+        """Take the lock; False where the file is another one by now, `BlockingIOError` where the time is over."""
         while True:
             try:
                 _lock_open_file(fd)
             except OSError:
-                if time.monotonic() >= deadline:
-                    os.close(fd)
-                    return False
+                if time.monotonic() >= deadline_s:
+                    raise BlockingIOError from None
                 time.sleep(_POLL_S)
             else:
-                if _is_file(fd, self.path):
-                    self._fd = fd
-                    _held.add(self)
-                    return True
-                # Deleted, with its folder, by whoever had the lock: it keeps nobody out any more.
-                os.close(fd)
-                fd = os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600)
+                if not _is_file(fd, self.path):
+                    return False
+                self._fd = fd
+                _held.add(self)
+                return True
 
     def release(self) -> None:
         """Let go of the lock; nothing happens where it is not held."""
