@@ -84,7 +84,7 @@ class Project:
         if delivery is not None and waiting:
             # Whoever handed them over may be gone, and its uploader with it.
             delivery.see_to_uploads(self.artifacts.access, self.settings.artifact_root)
-            self._refuse_if_left(delivery.settle(waiting))
+            self._refuse_if_left(delivery.settle(waiting, self.settings.read_wait))
 
     def _journal_there(self) -> Delivery | None:
         """Return the journal that others have left for this tracking store, if any."""

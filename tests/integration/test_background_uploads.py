@@ -291,7 +291,9 @@ def test_waiting_says_why_and_sync_uploads_by_hand(
     (done,) = _holdfast("sync", code=0)["journals"]
     assert [found["files"] for found in done["runs"]] == [1]
     assert world.stored("model.pt") == content
-    assert _holdfast("verify", run.run_id, code=0)["verdict"] == "complete"
+    verified = _holdfast("verify", run.run_id, code=0)
+    assert (verified["verdict"], verified["files_compared"]) == ("complete", False)
+    assert "files: none waiting; stored files are not checked here" in _run("verify", run.run_id, code=0)
 
 
 def test_what_was_lost_is_set_aside_shown_and_dropped(

@@ -268,3 +268,10 @@ def test_the_workspace_goes_with_requests(
     monkeypatch.setenv("MLFLOW_WORKSPACE", "team-a")
     with pytest.raises(ArtifactError, match=r"(?i)workspace"):
         ProxiedFiles(mlflow_server.url, deadline_s=20).list_files(root)
+
+
+def test_a_pipe_is_refused(files: ProxiedFiles, root: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ArtifactError, match="pipe is a pipe"):
+        files.upload([Item(tmp_path / "pipe", f"{root}/pipe")])
+    assert files.list_files(root) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -347,6 +348,60 @@ def test_a_file_that_is_not_there_or_an_address_that_is_none_is_refused(bucket: 
         upload(bucket, tmp_path / "gone.bin")
     with pytest.raises(InvalidInputError, match="names no file in S3"):
         bucket.files().upload([Item(tmp_path / "gone.bin", f"s3://{bucket.name}")])
+
+
+def test_a_pipe_or_a_link_to_nowhere_is_refused_and_not_waited_for(bucket: Bucket, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for name, said in (("pipe", "pipe is a pipe"), ("link", "link is a link that leads nowhere")):
+        with pytest.raises(ArtifactError, match=said) as caught:
+            upload(bucket, tmp_path / name)
+        assert caught.value.hint
+
+
+@pytest.mark.parametrize("size", [2 * MIB, 2 * PART])
+def test_a_file_that_is_deleted_meanwhile_is_said_to_be(bucket: Bucket, tmp_path: Path, size: int) -> None:
+    file = large_file(tmp_path / "model.pt", size)
+
+    class Deleting(Silent):
+        def begin(self, files: int, size_bytes: int) -> None:
+            file.unlink()
+
+    with pytest.raises(ArtifactError, match=r"model\.pt was deleted during the call") as caught:
+        upload(bucket, file, meter=Deleting())
+    assert "until the call returns" in caught.value.hint
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_no_log_repeats_what_is_sent(
+    bucket: Bucket, tmp_path: Path, caplog: pytest.LogCaptureFixture, fast: bool
+) -> None:
+    content = b"weights-of-the-model" * (5 * MIB // 4)
+    files = [tmp_path / f"{size}.bin" for size in (2000, 3 * MIB, 17 * MIB)]
+    for file in files:
+        file.write_bytes(content[: int(file.stem)])
+    with caplog.at_level(logging.DEBUG):
+        bucket.files(bucket_owner=None if fast else "123456789012").upload(items_of(bucket, files))
+    assert "Making request for OperationModel(name=PutObject)" in caplog.text
+    assert "Making request for OperationModel(name=UploadPart)" in caplog.text
+    assert "weights-of" not in caplog.text
+    assert len(caplog.text) < 200_000
+    assert all(bucket.content(f"run/{file.name}") == file.read_bytes() for file in files)
+
+
+@pytest.mark.parametrize("size", [100, PART + MIB])
+def test_an_extra_argument_that_is_none_names_its_setting(bucket: Bucket, tmp_path: Path, size: int) -> None:
+    file = large_file(tmp_path / "model.pt", size)
+    with pytest.raises(ArtifactError, match="Colour") as caught:
+        upload(bucket, file, put_arguments={"Colour": "red"})
+    assert "MLFLOW_S3_UPLOAD_EXTRA_ARGS" in caught.value.hint
+
+
+def test_a_bucket_that_is_not_there_names_the_account(bucket: Bucket, tmp_path: Path) -> None:
+    file = large_file(tmp_path / "f.bin", 100)
+    key = bucket.server.admin.access_key_id
+    with pytest.raises(ArtifactError, match=f"NoSuchBucket.*key {key[:4]}…{key[-4:]}"):
+        upload(Bucket(bucket.server, bucket.server.admin, "there-is-none"), file)
 
 
 def test_the_rate_holds_for_all_files_together(bucket: Bucket, tmp_path: Path) -> None:

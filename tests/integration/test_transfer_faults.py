@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -484,3 +485,47 @@ def test_tls_with_an_authority_of_ones_own(
             files.upload([replace(item, uri=f"{world.root}/{at}/{item.local.name}") for item in items])
             fetched = files.download(world.root, str(at), tmp_path / "out")
             assert {name: (fetched / name).read_bytes() for name in contents} == contents
+
+
+@pytest.mark.parametrize("size", [SIZES[0], SIZES[1]])
+@pytest.mark.parametrize("bundle", ["missing", "garbage", "folder"])
+def test_a_ca_bundle_that_is_none_is_named(
+    bundle: str, size: int, moto: World, server_certificate: ServerCertificate, tmp_path: Path
+) -> None:
+    path = tmp_path / "ca.pem"
+    if bundle == "garbage":
+        path.write_text("no certificate")
+    if bundle == "folder":
+        path.mkdir()
+    with FaultProxy(moto.proxy.url, tls=server_certificate) as proxy:
+        with pytest.raises(ArtifactError, match="AWS_CA_BUNDLE") as caught:
+            moto.files(endpoint_url=proxy.url, ca_bundle=str(path)).upload([moto.item(os.urandom(size))])
+        assert proxy.count == 0
+    assert str(path) in caught.value.message
+    assert caught.value.code == "Certificate"
+    assert not caught.value.retryable
+    assert "PEM" in caught.value.hint
+    # Without TLS it serves for nothing.
+    assert moto.files(ca_bundle=str(path)).upload([moto.item(os.urandom(size))]).files == 1
+
+
+def test_plain_http_to_a_port_that_speaks_tls_is_told(moto: World, server_certificate: ServerCertificate) -> None:
+    with FaultProxy(moto.proxy.url, tls=server_certificate) as proxy:
+        plain = proxy.url.replace("https://", "http://")
+        for size in SIZES[:2]:
+            with pytest.raises(ArtifactError) as caught:
+                moto.files(endpoint_url=plain, deadline_s=2).upload([moto.item(os.urandom(size))])
+            assert "https://" in caught.value.hint
+
+
+def test_unchecked_certificates_are_spoken_of_once(
+    moto: World, server_certificate: ServerCertificate, caplog: pytest.LogCaptureFixture
+) -> None:
+    with FaultProxy(moto.proxy.url, tls=server_certificate) as proxy, warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        files = moto.files(endpoint_url=proxy.url, ignore_tls=True)
+        for size in SIZES:
+            files.upload([moto.item(os.urandom(size), f"{size}")])
+        files.list_files(moto.root)
+    assert not [warning for warning in warned if "HTTPS" in str(warning.message)]
+    assert caplog.text.count("certificate is not checked") == 1

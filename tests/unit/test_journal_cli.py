@@ -277,9 +277,27 @@ def test_drop_asks_shows_and_deletes(root: Path) -> None:
     assert getattr(refused.exception, "exit_code", 0) == 2
     assert "--yes" in str(refused.exception)
     assert load_asides(FILES, path)
-    assert "1 things deleted" in holdfast("journal", "drop", RUN, "--yes").stdout
+    assert "1 thing deleted" in holdfast("journal", "drop", RUN, "--yes").stdout
     assert not path.exists()
     assert "Nothing is set aside" in holdfast("journal", "drop", "--all", "--yes").stdout
+
+
+def test_files_that_wait_are_dropped_only_when_asked_for(root: Path, tmp_path: Path) -> None:
+    journal = begin(root, RUN)
+    (tmp_path / "model.pt").write_bytes(b"weights")
+    journal.spool.hand_over([(tmp_path / "model.pt", "model.pt")], RUN, "s3://bucket/run", "access", journal.process)
+    (parcel,) = journal.spool.parcels()
+    assert "holdfast journal drop" not in holdfast("journal", "status").stdout  # nothing is wrong with it
+    parcel.note_trouble("the store is gone")
+    assert f"holdfast journal drop {RUN} --waiting" in holdfast("journal", "status").stdout
+    assert "Nothing is set aside" in holdfast("journal", "drop", RUN, "--yes").stdout
+    shown = holdfast("journal", "drop", RUN, "--waiting", "--dry-run").stdout
+    assert "model.pt (7 bytes): the store is gone" in shown
+    assert "--yes" in str(holdfast("journal", "drop", RUN, "--waiting").exception)
+    assert parcel.is_there
+    assert "1 file deleted" in holdfast("journal", "drop", RUN, "--waiting", "--yes").stdout
+    assert not parcel.is_there
+    assert "No files wait" in holdfast("journal", "drop", "--all", "--waiting", "--yes").stdout
 
 
 def test_dropping_a_refused_run_says_and_takes_all_of_it(root: Path) -> None:
@@ -304,7 +322,7 @@ def test_dropping_a_refused_run_says_and_takes_all_of_it(root: Path) -> None:
     ]
     end(journal)
     done = holdfast("journal", "drop", LOCAL, "--yes")
-    assert "3 records and 1 files that were never delivered" in done.stdout
+    assert "3 records and 1 file that were never delivered" in done.stdout
     assert list((root / "runs").iterdir()) == []
 
 
@@ -391,8 +409,20 @@ def test_verify_and_sync_without_a_server(root: Path) -> None:
     assert "refused" in found["reason"]
     assert time.monotonic() - started < 20
     assert holdfast("verify", LOCAL).exit_code == 3
+    assert "stored files are not checked here" in holdfast("verify", LOCAL).stdout
     begin(root, RUN).writer(RUN).metrics({"loss": 1.0})
     assert getattr(holdfast("verify", RUN).exception, "exit_code", 0) == 3
+
+
+def test_sync_on_a_pipe_says_now_and_then_what_goes_on(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("holdfast.cli.sync._LINE_EVERY_S", 0.5)
+    begin(root, LOCAL).writer(LOCAL).metrics({"loss": 1.0})
+    done = holdfast("sync")
+    assert done.exit_code == 3
+    lines = [line for line in done.stderr.splitlines() if line.startswith(f"delivering to {URI}: 0 of 1 run, ")]
+    assert len(lines) >= 2
+    assert "last trouble: " in lines[-1]
+    assert "refused" in lines[-1]
 
 
 def test_sync_with_nothing_to_do(root: Path) -> None:

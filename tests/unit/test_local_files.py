@@ -219,3 +219,34 @@ def test_a_landing_is_seen_whole_or_not_at_all(tmp_path: Path) -> None:
         landed.is_wanted = False
     assert target.read_bytes() == b"half"
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == [target.name]
+
+
+def test_what_may_never_end_is_refused(store: FileStore, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "root").mkdir()
+    for source, said in (
+        (tmp_path / "pipe", "pipe is a pipe"),
+        (Path("/dev/zero"), "zero is a device"),
+        (tmp_path / "link", "link is a link that leads nowhere"),
+        (tmp_path / "root", "root is a folder"),
+    ):
+        with pytest.raises(ArtifactError, match=said) as caught:
+            store.upload([Item(source, f"{tmp_path}/root/x")])
+        assert caught.value.hint
+    os.mkfifo(tmp_path / "root" / "pipe")
+    for path in ("", "pipe"):
+        with pytest.raises(ArtifactError, match="pipe is a pipe"):
+            store.download(str(tmp_path / "root"), path, tmp_path / "out")
+
+
+def test_a_file_that_is_deleted_meanwhile_is_said_to_be(store: FileStore, tmp_path: Path) -> None:
+    file = _made(tmp_path, gone=b"1") / "gone"
+
+    class Deleting(_Told):
+        def begin(self, files: int, size_bytes: int) -> None:
+            file.unlink()
+
+    with pytest.raises(ArtifactError, match="gone was deleted during the call") as caught:
+        store.upload([Item(file, f"{tmp_path}/root/x")], Deleting())
+    assert "until the call returns" in caught.value.hint

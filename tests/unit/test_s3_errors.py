@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import SecretStr
 
 from holdfast.artifacts.access import S3Access
+from holdfast.artifacts.s3.bodies import Body
+from holdfast.artifacts.s3.content import upload_of
 from holdfast.artifacts.s3.dialect import Dialect, dialect_of
 from holdfast.artifacts.s3.errors import needs_people, translate
 from holdfast.artifacts.s3.faults import Fault, fault_of, fault_of_xml
+from holdfast.artifacts.transfer import Item
 from holdfast.errors import ArtifactError, BackendError
 from holdfast.settings import Credentials
 from holdfast.settings.credentials import Role
@@ -68,7 +72,7 @@ def test_an_answer_names_bucket_key_code_and_remedy(code: str) -> None:
     assert error.code == code
 
 
-@pytest.mark.parametrize("code", ["AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"])
+@pytest.mark.parametrize("code", ["AccessDenied", "InvalidAccessKeyId", "NoSuchBucket", "InvalidStorageClass"])
 def test_the_account_is_named_and_masked_where_it_matters(code: str) -> None:
     message = of(answer(code)).message
     assert "AKID…2345" in message
@@ -166,6 +170,55 @@ def test_people_are_needed_for_keys_rights_and_buckets_and_not_for_outages_or_on
     assert all(needs_people(of(answer(code))) for code in ("AccessDenied", "NoSuchBucket", "ExpiredToken"))
     assert not any(needs_people(of(answer(code))) for code in ("SlowDown", "EntityTooLarge", "BadDigest"))
     assert not needs_people(BackendError("other"))
+
+
+def test_a_name_that_the_server_refuses_is_not_looked_for() -> None:
+    assert "refuses this name" in of(answer("NoSuchKey", status=404)).hint
+    fetched = translate(answer("NoSuchKey", status=404), "fetch the file", "models", "m.pt", access())
+    assert "list_artifacts" in fetched.hint
+
+
+def test_an_argument_that_boto3_does_not_know_names_its_setting() -> None:
+    error = of(botocore.ParamValidationError(report='Unknown parameter in input: "Colour", must be one of: ACL'))
+    assert '"Colour"' in error.message
+    assert "MLFLOW_S3_UPLOAD_EXTRA_ARGS" in error.hint
+    assert needs_people(error)
+    bucket = of(botocore.ParamValidationError(report='Invalid bucket name "a b": Bucket name must match'))
+    assert bucket.code == "InvalidBucketName"
+
+
+def test_plain_http_to_a_port_that_speaks_tls_may_want_https() -> None:
+    lost, told = Fault("ConnectionLost"), Fault("400", 400, "Client sent an HTTP request to an HTTPS server")
+    for fault in (lost, told):
+        assert "https://" in of(fault).hint
+        assert "https://" not in of(fault, endpoint_url="https://127.0.0.1:9000").hint
+
+
+@pytest.mark.parametrize(
+    ("key", "code"),
+    [
+        ("k" * 1025, "KeyTooLongError"),
+        ("ü" * 513, "KeyTooLongError"),
+        ("a\0b", "InvalidObjectName"),
+        ("a\x1bb", "InvalidObjectName"),
+        ("a\udcffb", "InvalidObjectName"),
+    ],
+)
+def test_a_name_that_s3_cannot_keep_is_refused_before_anything_is_sent(key: str, code: str, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"1")
+    with pytest.raises(ArtifactError, match="S3 takes no object of the name") as caught:
+        upload_of(Item(file, f"s3://models/{key}"))
+    assert caught.value.code == code
+    assert not caught.value.retryable
+    assert upload_of(Item(file, f"s3://models/{'ü' * 512}")).size == 1
+
+
+def test_a_body_is_not_repeated_in_logs() -> None:
+    body = Body(b"weights")
+    assert f"{body} {body!r}" == "<7 bytes> <7 bytes>"
+    assert str({"Body": body}) == "{'Body': <7 bytes>}"
+    assert bytes(body) == b"weights"
 
 
 def test_the_code_travels() -> None:

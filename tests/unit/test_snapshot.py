@@ -302,6 +302,28 @@ def test_a_full_journal_takes_nothing(tmp_path: Path) -> None:
     assert len(spool.parcels()) == 1
 
 
+@pytest.mark.parametrize("limit_bytes", [LARGE // 2, LARGE + 600])
+def test_what_can_never_fit_is_not_waited_for(tmp_path: Path, limit_bytes: int) -> None:
+    paths = JournalPaths(tmp_path / "journal")
+    options = JournalOptions(limit_bytes=limit_bytes, when_full="block")
+    spool = Spool(paths, options=options, grant=Room(paths, options).grant)
+    paths.root.mkdir()
+    # It stays in the journal, whatever is delivered.
+    (paths.root / "journal.json").write_bytes(b"x" * 500)
+    source = tmp_path / "model.pt"
+    made(source, LARGE)
+    started_s = time.monotonic()
+    with pytest.raises(JournalFullError) as refusal:
+        hand_over(spool, source)
+    assert time.monotonic() - started_s < 10
+    assert f"{LARGE + 1024:,} bytes" in refusal.value.message
+    assert f"{limit_bytes:,} bytes" in refusal.value.message
+    assert "HOLDFAST_JOURNAL_LIMIT" in refusal.value.hint
+    assert "wait=True" in refusal.value.hint
+    assert not refusal.value.retryable
+    assert not spool.parcels()
+
+
 def test_a_folder_that_cannot_be_written_is_one_clear_error(spool: Spool, tmp_path: Path) -> None:
     made(tmp_path / "model.pt", SMALL)
     spool.paths.root.write_text("no folder")

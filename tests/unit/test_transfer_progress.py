@@ -17,7 +17,8 @@ from holdfast.artifacts.progress import meter_for
 from holdfast.artifacts.transfer import SILENT
 
 _LINE = re.compile(
-    r"holdfast: uploaded (\d+) of (\d+) files, ([\d.]+ \w+) of ([\d.]+ \w+), [\d.,]+ \w+/s(, .+ left|, in .+)?"
+    r"holdfast: uploaded (\d+) of (\d+) files?, ([\d.]+ \w+) of ([\d.]+ \w+), "
+    r"(?:[\d.,]+ \w+/s(, .+ left|, in .+)?|nothing has moved for .+)"
 )
 
 
@@ -101,10 +102,25 @@ def test_what_is_over_at_once_shows_nothing(terminal: tuple[TextIO, bytearray]) 
 
 def test_a_transfer_that_stands_still_is_shown() -> None:
     stream = io.StringIO()
-    meter = meter_for("upload", stream, quiet_s=0.01, line_every_s=0.01)
+    meter = meter_for("upload", stream, quiet_s=0.01, line_every_s=0.3)
     meter.begin(1, 10_000_000)
-    _wait_for(lambda: "uploaded 0 of 1 files, 0 bytes of 10.0 MB, 0 bytes/s\n" in stream.getvalue())
+    still = "uploaded 0 of 1 file, 0 bytes of 10.0 MB, nothing has moved for {} s\n"
+    _wait_for(lambda: still.format(0) in stream.getvalue())
+    _wait_for(lambda: still.format(1) in stream.getvalue())
+    meter.advance(1_000_000)
+    _wait_for(lambda: "uploaded 0 of 1 file, 1.0 MB of 10.0 MB, nothing has moved for" in stream.getvalue())
     meter.end()
+    assert re.search(r"1\.0 MB of 10\.0 MB, [\d.]+ \w+/s, .+ left\n", stream.getvalue())
+
+
+def test_no_time_is_left_where_all_is_sent_and_an_answer_is_missing() -> None:
+    stream = io.StringIO()
+    meter = meter_for("upload", stream, quiet_s=0.01, line_every_s=0.05)
+    meter.begin(1, 1_000_000)
+    meter.advance(1_000_000)
+    _wait_for(lambda: "nothing has moved" in stream.getvalue())
+    meter.end()
+    assert "left" not in stream.getvalue()
 
 
 def test_mlflows_own_switch(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from holdfast.artifacts.landing import PART_PREFIX, Landing, disk_errors, landing, target_in
+from holdfast.artifacts.sources import look_at, open_source
 from holdfast.artifacts.team import in_parallel
 from holdfast.artifacts.transfer import SILENT, Item, Meter, Sent, StoredFile
 from holdfast.core.uris import normalize_artifact_root, scheme_of
@@ -38,11 +39,11 @@ class LocalFiles:
         """Store files; one that is there with the same content is left alone.
 
         Raises:
-            ArtifactError: A file cannot be read or written, or its path holds `..`.
+            ArtifactError: A file cannot be read or written, is no regular one, or its path holds `..`.
         """
         found = [(item, _path_of_item(item.uri)) for item in items]
         with disk_errors("Cannot store files"):
-            meter.begin(len(found), sum(item.local.stat().st_size for item, _ in found))
+            meter.begin(len(found), sum(look_at(item.local).st_size for item, _ in found))
 
         def store(item: Item, target: Path) -> Sent:
             with disk_errors(f"Cannot store {item.local.name} in {target.parent}"):
@@ -76,12 +77,12 @@ class LocalFiles:
         root = _root(root_uri)
         source, target = target_in(root, path), target_in(into, path)
         with disk_errors(f"Cannot fetch {source}"):
-            if not source.exists():
+            if not os.path.lexists(source):
                 raise ArtifactError(
                     f"There is no {path or 'folder'} in {root}.", "list the folder to see what is there"
                 )
-            files = [source] if source.is_file() else list(_files_below(source))
-            meter.begin(len(files), sum(file.stat().st_size for file in files))
+            files = list(_files_below(source)) if source.is_dir() else [source]
+            meter.begin(len(files), sum(look_at(file).st_size for file in files))
             if source.is_dir():
                 target.mkdir(parents=True, exist_ok=True)
 
@@ -134,7 +135,7 @@ def _files_below(folder: Path) -> Iterator[Path]:
 
 
 def _put(local: Path, target: Path, meter: Meter) -> Sent:
-    with open(local, "rb", buffering=0) as source:
+    with os.fdopen(open_source(local), "rb", buffering=0) as source:
         about = os.fstat(source.fileno())
         if _is_same(source.fileno(), about, target):
             meter.advance(about.st_size)

@@ -63,7 +63,7 @@ class _Count:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._marks: deque[tuple[float, int]] = deque()
-        self.began_s = time.monotonic()
+        self.began_s = self.moved_s = time.monotonic()
         self.files = self.files_total = self.bytes = self.bytes_total = 0
 
     def add(self, files: int = 0, files_total: int = 0, size_bytes: int = 0, bytes_total: int = 0) -> None:
@@ -72,6 +72,8 @@ class _Count:
             self.files_total += files_total
             self.bytes += size_bytes
             self.bytes_total += bytes_total
+            if files > 0 or size_bytes > 0:
+                self.moved_s = time.monotonic()
 
     @property
     def seconds(self) -> float:
@@ -87,8 +89,12 @@ class _Count:
         return max(0.0, (self.bytes - before) / max(now_s - since_s, 1e-3))
 
     def left_s(self, rate: float) -> float | None:
-        """Return how long the rest takes at this rate; None where nobody can tell."""
-        return (self.bytes_total - self.bytes) / rate if rate > 0 and self.bytes <= self.bytes_total else None
+        """Return how long the rest takes at this rate; None where nobody can tell, or only answers are missing."""
+        return (self.bytes_total - self.bytes) / rate if rate >= 1 and self.bytes < self.bytes_total else None
+
+    def shown_files(self) -> str:
+        """Return `3 of 12 files`."""
+        return f"{self.files} of {self.files_total} file{'' if self.files_total == 1 else 's'}"
 
 
 class _ShownMeter:
@@ -156,22 +162,28 @@ class _Lines:
         self._stream = stream
         self._done = _WORDS[doing][1]
         self._count = count
+        self._shown_s = count.began_s
 
     def show(self) -> None:
-        rate = self._count.rate()
-        left_s = self._count.left_s(rate)
-        self._write(rate, "" if left_s is None else f", {_duration(left_s)} left")
+        moved_s, rate = self._count.moved_s, self._count.rate()
+        now_s = time.monotonic()
+        if moved_s <= self._shown_s:
+            self._write(f"nothing has moved for {_duration(now_s - moved_s)}")
+        else:
+            left_s = self._count.left_s(rate)
+            self._write(_rate(rate) + ("" if left_s is None else f", {_duration(left_s)} left"))
+        self._shown_s = now_s
 
     def end(self) -> None:
-        self._write(self._count.bytes / self._count.seconds, f", in {_duration(self._count.seconds)}")
+        self._write(f"{_rate(self._count.bytes / self._count.seconds)}, in {_duration(self._count.seconds)}")
 
-    def _write(self, rate: float, more: str) -> None:
+    def _write(self, pace: str) -> None:
         from rich.filesize import decimal
 
         count = self._count
         self._stream.write(
-            f"holdfast: {self._done} {count.files} of {count.files_total} files, "
-            f"{decimal(count.bytes)} of {decimal(count.bytes_total)}, {decimal(int(rate))}/s{more}\n"
+            f"holdfast: {self._done} {count.shown_files()}, "
+            f"{decimal(count.bytes)} of {decimal(count.bytes_total)}, {pace}\n"
         )
         self._stream.flush()
 
@@ -209,12 +221,17 @@ class _Bar:
             self._progress.stop()
 
     def _now(self) -> dict[str, Any]:
-        from rich.filesize import decimal
-
         count, rate = self._count, self._count.rate()
         left_s = count.left_s(rate)
         left = "" if left_s is None else f", {_duration(left_s)} left"
-        return {"files": f"{count.files} of {count.files_total} files", "pace": f"{decimal(int(rate))}/s{left}"}
+        return {"files": count.shown_files(), "pace": f"{_rate(rate)}{left}"}
+
+
+def _rate(rate: float) -> str:
+    """Return `1.2 MB/s`."""
+    from rich.filesize import decimal
+
+    return f"{decimal(int(rate))}/s"
 
 
 def _duration(seconds: float) -> str:

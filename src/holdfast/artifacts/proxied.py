@@ -20,6 +20,7 @@ import requests
 
 from holdfast.artifacts.landing import disk_errors, landing, target_in
 from holdfast.artifacts.proxy_requests import Lost, NotThereError, ProxyRequests
+from holdfast.artifacts.sources import look_at, open_source
 from holdfast.artifacts.team import in_parallel
 from holdfast.artifacts.transfer import SILENT, Item, Meter, Sent, StoredFile
 from holdfast.core.login import Login
@@ -66,10 +67,10 @@ class ProxiedFiles:
         """Send files.
 
         Raises:
-            ArtifactError: A file cannot be read, or the server refused it or cannot be reached.
+            ArtifactError: A file cannot be read or is no regular one, or the server refused it or cannot be reached.
         """
         with disk_errors("Cannot send files"):
-            meter.begin(len(items), sum(item.local.stat().st_size for item in items))
+            meter.begin(len(items), sum(look_at(item.local).st_size for item in items))
         stop = threading.Event()
 
         def send(item: Item) -> int:
@@ -147,7 +148,7 @@ class ProxiedFiles:
         what = f"Cannot store {path} at {server.shown}"
 
         def ask() -> int:
-            with open(item.local, "rb") as file:
+            with os.fdopen(open_source(item.local), "rb") as file:
                 body = _Body(file, meter)
                 try:
                     with server.asked(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import posixpath
+import re
 import tempfile
 import threading
 from collections.abc import Sequence
@@ -16,6 +17,11 @@ from holdfast.artifacts.transfer import SILENT, FileStore, Item, Meter, Sent, St
 from holdfast.core.login import Login
 from holdfast.core.uris import file_uri, scheme_of
 from holdfast.errors import InvalidInputError
+from holdfast.logs import get_logger
+
+_log = get_logger(__name__)
+# `s3://bucket`, or a drive of Windows; a colon alone is a letter like any other.
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/|[A-Za-z]:[/\\]")
 
 
 class ArtifactStore:
@@ -149,22 +155,33 @@ def file_sources(local: Path, folder: str = "") -> list[tuple[Path, str]]:
 def folder_sources(local: Path, folder: str = "") -> list[tuple[Path, str]]:
     """Return all files below a folder, each with the path it shall have among a run's artifacts.
 
+    Links to files are followed, links to folders are not, as with MLflow; a warning names them.
+
     Raises:
-        InvalidInputError: There is no such folder, or `folder` leaves the root.
+        InvalidInputError: There is no such folder, one in it cannot be read, or `folder` leaves the root.
     """
     if not local.is_dir():
         what = "is a file; use log_artifact" if local.is_file() else "does not exist"
         raise InvalidInputError(f"The artifact folder {local} {what}.", "give the path of a folder")
     below = check_path(folder)
     found = []
-    for where, _, names in os.walk(local):
+    for where, folders, names in os.walk(local, onerror=_unreadable):
         inside = Path(where).relative_to(local).as_posix()
+        for name in folders:
+            if os.path.islink(os.path.join(where, name)):
+                _log.warning("a link to a folder is not followed", link=os.path.join(where, name))
         found += [
             (Path(where) / name, posixpath.normpath(posixpath.join(below, inside, name)))
             for name in names
             if not name.startswith(PART_PREFIX)  # what a killed download left behind
         ]
     return sorted(found, key=lambda source: source[1])
+
+
+def _unreadable(error: OSError) -> None:
+    raise InvalidInputError(
+        f"The folder {error.filename} cannot be read: {error.strerror or error}.", "make it readable, or leave it out"
+    )
 
 
 def check_path(path: str) -> str:
@@ -175,8 +192,9 @@ def check_path(path: str) -> str:
     """
     if not path:
         return ""
-    norm = posixpath.normpath(path.replace("\\", "/"))
-    if norm.startswith(("/", "..")) or ":" in norm.split("/")[0]:
+    # Elsewhere a backslash is a letter like any other.
+    norm = posixpath.normpath(path.replace("\\", "/") if os.name == "nt" else path)
+    if norm.startswith(("/", "../")) or norm == ".." or _ADDRESS.match(norm):
         raise InvalidInputError(
             f"{path!r} is no path inside a run's artifacts.", "use a relative path such as plots/roc"
         )

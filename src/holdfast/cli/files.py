@@ -26,20 +26,24 @@ def list_files(
 
     Example: holdfast files list 0123456789abcdef0123456789abcdef checkpoints
     """
-    from holdfast.cli.opening import open_existing
     from holdfast.cli.output import get_output
+    from holdfast.errors import NotFoundError
 
-    project = open_existing()
-    root = _root(project, run)
+    project, root = _open(run)
     found = project.artifacts.list_files(root, folder)
     out = get_output(json)
+    if folder and not found:
+        raise NotFoundError(
+            f"There is no folder {folder} at {_masked(root)}.", "files that still wait: holdfast journal status"
+        )
     if json:
         out.data([item._asdict() for item in found])
         return
+    out.line(f"Files at {_masked(root)}")
     rows = [[f"{item.path}/" if item.is_dir else item.path, _size(item.size_bytes)] for item in found]
-    out.table(f"Files at {_masked(root)}", ["path", "bytes"], rows)
+    out.table("", ["path", "bytes"], rows)
     if not found:
-        out.hint(f"there is no file at {folder or 'the top'}; files still waiting: holdfast journal status")
+        out.hint("there is no file; those that still wait: holdfast journal status")
 
 
 @app.command("get")
@@ -53,11 +57,10 @@ def get(
 
     Example: holdfast files get 0123456789abcdef0123456789abcdef checkpoints/last.ckpt --into restored
     """
-    from holdfast.cli.opening import open_existing
     from holdfast.cli.output import get_output
 
-    project = open_existing()
-    fetched = project.artifacts.download(_root(project, run), path, into)
+    project, root = _open(run)
+    fetched = project.artifacts.download(root, path, into)
     out = get_output(json)
     out.data({"path": str(fetched)}) if json else out.line(f"fetched {fetched}")
 
@@ -73,11 +76,9 @@ def put(
 
     Example: holdfast files put 0123456789abcdef0123456789abcdef plots --to plots
     """
-    from holdfast.cli.opening import open_existing
     from holdfast.cli.output import get_output
 
-    project = open_existing()
-    root = _root(project, run)
+    project, root = _open(run)
     store = project.artifacts.upload_folder if local.is_dir() else project.artifacts.upload_file
     sent = store(local, root, to)
     out = get_output(json)
@@ -85,15 +86,20 @@ def put(
         out.data({"files": sent.files, "sent_bytes": sent.sent_bytes, "unchanged": sent.unchanged})
         return
     same = f", {sent.unchanged} of them unchanged" if sent.unchanged else ""
-    out.line(f"{sent.files} files are at {_masked(root)}{same}; {sent.sent_bytes:,} bytes were sent")
+    files = "1 file is" if sent.files == 1 else f"{sent.files} files are"
+    out.line(f"{files} at {_masked(root)}{same}; {sent.sent_bytes:,} bytes were sent")
 
 
-def _root(project: Project, run: str) -> str:
+def _open(run: str) -> tuple[Project, str]:
+    """Return the project, and where the files are; an address needs no tracking store."""
+    from holdfast.cli.opening import open_existing
     from holdfast.core.uris import scheme_of
+    from holdfast.project import open_project
 
     if scheme_of(run):
-        return run
-    return project.runs.get_run(run).artifact_uri
+        return open_project(), run
+    project = open_existing()
+    return project, project.runs.get_run(run).artifact_uri
 
 
 def _masked(uri: str) -> str:

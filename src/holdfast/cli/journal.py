@@ -142,7 +142,8 @@ def retry(
         out.data(redacted([{**vars(item), "left": [vars(left) for left in item.left]} for item in done], redact))
     for item in done if not json else []:
         more = f"; {item.metrics + item.records:,} records delivered" if item.metrics + item.records else ""
-        more += f"; {item.files:,} files are to be uploaded again (holdfast sync)" if item.files else ""
+        is_one = "file is" if item.files == 1 else "files are"
+        more += f"; {item.files:,} {is_one} to be uploaded again (holdfast sync)" if item.files else ""
         out.line(f"run {item.run_id}: {item.stored} stored, {len(item.left)} still set aside{more}")
         for left in item.left[:20]:
             out.warn(redact(left.describe()))
@@ -200,36 +201,44 @@ def drop(
     run_id: Annotated[
         str | None, typer.Argument(metavar="[RUN]", help="The run's id on the server, or its local one.")
     ] = None,
-    every: Annotated[bool, typer.Option("--all", help="What is set aside of every run.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Of every run.")] = False,
+    waiting: Annotated[
+        bool, typer.Option("--waiting", help="Files that were handed over and are still to be uploaded, instead.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show it, and delete nothing.")] = False,
     path: PathOption = None,
 ) -> None:
-    """Delete what is set aside, after showing it.
+    """Delete what is set aside, or still waits.
 
-    A run that is refused as a whole leaves the journal with all that was never sent to it, its files too.
+    It is shown first. A run that is refused as a whole leaves the journal with all that was never sent to it, its files
+    too.
 
     Example: holdfast journal export -o refused.jsonl && holdfast journal drop --all --yes
     """
     from holdfast.cli.output import get_output
     from holdfast.core.redaction import Redactor
     from holdfast.delivery.mending import drop as drop_run
+    from holdfast.delivery.mending import drop_waiting
     from holdfast.errors import InvalidInputError
     from holdfast.settings import load_settings
 
     if (run_id is None) != every:
         raise InvalidInputError("Name one run, or give --all.", "holdfast journal drop RUN")
     settings = load_settings()
-    runs = _refused(_places(settings, path), run_id)
+    choose, show, delete = (
+        (_with_waiting, _show_waiting, drop_waiting) if waiting else (_refused, _show_refused, drop_run)
+    )
+    runs = choose(_places(settings, path), run_id)
     out = get_output()
     for run in runs:
-        _show_refused(out, run, Redactor(settings.secrets()))
+        show(out, run, Redactor(settings.secrets()))
     if not runs:
-        out.line("Nothing is set aside.")
+        out.line("No files wait to be uploaded." if waiting else "Nothing is set aside.")
     elif dry_run:
         out.hint("nothing was deleted (--dry-run)")
     elif yes or _is_sure():
-        out.line(f"{sum(drop_run(run) for run in runs)} things deleted.")
+        out.line(f"{_counted(sum(delete(run) for run in runs), 'file' if waiting else 'thing')} deleted.")
 
 
 def _is_sure() -> bool:
@@ -255,8 +264,22 @@ def _show_refused(out: Output, run: FoundRun, redact: Redactor) -> None:
         out.line(f"  {redact(item.describe())}")
     if is_blocked(items):
         (found,) = status_of(run.journal, {run.run_id}).runs
-        files = f" and {found.files_waiting} files" if found.files_waiting else ""
+        files = f" and {_counted(found.files_waiting, 'file')}" if found.files_waiting else ""
         out.line(f"  the run itself, with {found.pending.records:,} records{files} that were never delivered")
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
+
+
+def _show_waiting(out: Output, run: FoundRun, redact: Redactor) -> None:
+    from holdfast.delivery.mending import waiting_parcels
+
+    out.line(f"run {run.run_id}, never uploaded:")
+    for parcel in waiting_parcels(run):
+        why = f": {redact(trouble.reason)}" if (trouble := parcel.trouble) is not None else ""
+        for file in parcel.entry.files if parcel.entry is not None else ():
+            out.line(f"  {file.path} ({file.size_bytes:,} bytes){why}")
 
 
 def _refused(places: Places, run_id: str | None) -> list[FoundRun]:
@@ -266,14 +289,28 @@ def _refused(places: Places, run_id: str | None) -> list[FoundRun]:
         NotFoundError: No journal knows the run.
     """
     from holdfast.delivery.mending import asides_of
+
+    return [run for run in _runs(places, run_id) if asides_of(run)]
+
+
+def _with_waiting(places: Places, run_id: str | None) -> list[FoundRun]:
+    """Return the runs of which files that were handed over wait.
+
+    Raises:
+        NotFoundError: No journal knows the run.
+    """
+    from holdfast.delivery.mending import waiting_parcels
+
+    return [run for run in _runs(places, run_id) if waiting_parcels(run)]
+
+
+def _runs(places: Places, run_id: str | None) -> list[FoundRun]:
     from holdfast.delivery.places import FoundRun, find_run
 
     wanted = run_id or places.run_id
     if wanted is not None:
-        runs = find_run(places.all, wanted)
-    else:
-        runs = [FoundRun(journal, name) for journal in places.journals for name in journal.run_ids()]
-    return [run for run in runs if asides_of(run)]
+        return find_run(places.all, wanted)
+    return [FoundRun(journal, name) for journal in places.journals for name in journal.run_ids()]
 
 
 def redacted(value: Any, redact: Redactor) -> Any:

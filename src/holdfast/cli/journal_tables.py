@@ -127,20 +127,27 @@ def _files(status: JournalStatus, redact: Redactor) -> list[str]:
     size = sum(run.files_bytes for run in status.runs)
     lines = [f"files    {count:,} to be uploaded ({_size(size)})"] if count or status.uploaders else []
     running = [uploader for uploader in status.uploaders.values() if uploader.is_running]
-    lines += [f"uploader {redact(_shipper(uploader, 'bytes '))}" for uploader in running]
+    lines += [f"uploader {redact(_shipper(uploader, is_bytes=True))}" for uploader in running]
     troubles = dict.fromkeys(run.files_trouble for run in status.runs if run.files_trouble)
     lines += [f"         not uploaded: {redact(trouble)}" for trouble in list(troubles)[:_TROUBLES_SHOWN]]
+    if troubles:
+        run_id = next(run.run_id for run in status.runs if run.files_trouble)
+        lines.append(f"         to be rid of them instead: holdfast journal drop {run_id} --waiting")
     return lines + [f"damaged  parcel {parcel}: {problem}" for parcel, problem in status.unreadable.items()]
 
 
-def _shipper(shipper: ShipperStatus, unit: str = "") -> str:
+def _rate(rate: float, is_bytes: bool) -> str:
+    return f"{rate / 1e6:,.1f} MB/s" if is_bytes else f"{rate:,.0f} records/s"
+
+
+def _shipper(shipper: ShipperStatus, is_bytes: bool = False) -> str:
     said = shipper.said
     if not shipper.is_running:
-        text = {"none": "none has run yet", "ended": "none (the last one has ended)"}.get(
-            shipper.state, "none (the last one was killed)"
+        text = {"none": "not running (none has run yet)", "ended": "not running (ended when all was delivered)"}.get(
+            shipper.state, "not running (the last one was killed)"
         )
     else:
-        text = f"{shipper.state}, {shipper.rate:,.0f} {unit}a second"
+        text = f"{shipper.state}, {_rate(shipper.rate, is_bytes)}"
         if said is not None and said.retry_ms > _now_ms():
             text += f", tries again in {_age((said.retry_ms - _now_ms()) / 1000)}"
     if said is not None and said.last_error:

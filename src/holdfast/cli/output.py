@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -15,6 +16,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+# Names of files may hold them; a line's end and a tab are the program's own.
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\x9b]")
 # Columns of characters; rich makes a table as wide as its text, up to this.
 _UNBOUNDED = 1_000_000
 
@@ -68,8 +71,8 @@ class Output:
 
 
 def writable(text: str) -> str:
-    """Return the text with what no terminal or file takes, half of a surrogate pair, written as its number."""
-    return text.encode(errors="backslashreplace").decode()
+    """Return the text with what no terminal or file takes written as its number: half a surrogate pair, controls."""
+    return _CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", text.encode(errors="backslashreplace").decode())
 
 
 def get_output(json: bool = False) -> Output:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from holdfast.settings import Settings
 
 _SHOWN = 20
+_LINE_EVERY_S = 10.0
 
 
 def sync(
@@ -76,25 +77,57 @@ def _sync(
     meter = SILENT if out.json else meter_for(doing="upload")
     work = Sync(target, store.upload_folder, end_open, timeout_s, is_foreign, store, meter)
     try:
-        with _progress(f"delivering to {target.destination}", len(run_ids), out.json) as tick:
+        with _progress(target, len(run_ids), out.json) as tick:
             return work.run(run_ids, tick)
     finally:
         meter.end()
 
 
 @contextmanager
-def _progress(what: str, count: int, is_quiet: bool) -> Iterator[Callable[[Summary], None]]:
-    """Show on a terminal what is going on."""
+def _progress(target: Target, count: int, is_quiet: bool) -> Iterator[Callable[[Summary], None]]:
+    """Show what is going on: on a terminal as it goes, elsewhere by a line now and then."""
     from rich.console import Console
+    from rich.markup import escape
 
     console = Console(stderr=True)
-    if is_quiet or not console.is_terminal:
+    if is_quiet:
         yield lambda _: None
-        return
-    with console.status(f"{what} ...") as status:
-        yield lambda summary: status.update(
-            f"{what}: {len(summary.runs)} of {count} runs, {summary.metrics:,} metrics, {summary.records:,} others"
-        )
+    elif not console.is_terminal:
+        with _lines(target, count) as tick:
+            yield tick
+    else:
+        with console.status(f"delivering to {escape(target.destination)} ...") as status:
+            yield lambda summary: status.update(escape(_state(target, summary, count)))
+
+
+def _state(target: Target, summary: Summary, count: int) -> str:
+    trouble = f"; last trouble: {target.redact(summary.trouble.splitlines()[0])}" if summary.trouble else ""
+    return (
+        f"delivering to {target.destination}: {len(summary.runs)} of {_counted(count, 'run')}, "
+        f"{_counted(summary.metrics, 'metric')}, {_counted(summary.records, 'other record')}{trouble}"
+    )
+
+
+@contextmanager
+def _lines(target: Target, count: int) -> Iterator[Callable[[Summary], None]]:
+    """Write a line each `_LINE_EVERY_S` seconds, also while nothing moves and nobody ticks."""
+    import threading
+
+    seen: list[Summary] = []
+    over = threading.Event()
+
+    def write() -> None:
+        while not over.wait(_LINE_EVERY_S):
+            for summary in seen[-1:]:
+                typer.echo(_state(target, summary, count), err=True)
+
+    thread = threading.Thread(target=write, name="holdfast-sync-lines", daemon=True)
+    thread.start()
+    try:
+        yield lambda summary: seen.__setitem__(slice(None), [summary])
+    finally:
+        over.set()
+        thread.join()
 
 
 def _show(out: Output, done: list[tuple[Target, Summary]], others: list[Journal]) -> None:
@@ -115,7 +148,7 @@ def _show_summary(out: Output, target: Target, summary: Summary) -> None:
 
     whole = [run for run in summary.runs if run.result not in (Result.PENDING, Result.BLOCKED)]
     files = sum(run.files for run in summary.runs)
-    more = f", {files} files" if files else ""
+    more = f", {_counted(files, 'file')}" if files else ""
     out.line(
         f"{target.destination}: {len(whole)} of {_counted(len(summary.runs), 'run')} delivered; sent now: "
         f"{_counted(summary.metrics, 'metric')}, {_counted(summary.records, 'other record')}{more}"

@@ -26,9 +26,10 @@ def verify(
 ) -> None:
     """Compare the journal's record of a run with what the server has, metric by metric.
 
-    Says `complete`, or what is missing. Values that others have logged are no concern. Exit codes: 0 complete,
-    1 something is missing or was refused, or the record is partial because a part of it was deleted to make room,
-    3 something is still to be delivered, or the server cannot be reached.
+    Says `complete`, or what is missing, of metrics, params, tags and the status; values that others have logged are
+    no concern. Of files it says whether any wait to be uploaded; those that are stored are not checked. Exit codes:
+    0 complete, 1 something is missing or was refused, or the record is partial because a part of it was deleted to
+    make room, 3 something is still to be delivered, or the server cannot be reached.
 
     Example: holdfast verify 0123456789abcdef0123456789abcdef --json | jq .verdict
     """
@@ -83,7 +84,13 @@ def _show(out: Output, report: Report, destination: str, redact: Redactor) -> No
     for item in report.differences:
         out.warn(redact(f"{item.what} {item.name}: logged {_said(item.logged)}, on the server {_said(item.found)}"))
     _show_notes(out, report)
+    out.line(_about_files(report))
     out.line(f"{report.run_id}: {_sentence(report, destination)}")
+
+
+def _about_files(report: Report) -> str:
+    waiting = f"{report.files_waiting:,} waiting to be uploaded" if report.files_waiting else "none waiting"
+    return f"files: {waiting}; stored files are not checked here"
 
 
 def _said(value: str | None) -> str:
@@ -108,14 +115,19 @@ def _sentence(report: Report, destination: str) -> str:
     if report.problem:
         return f"{report.verdict.value}: {report.problem} ({destination})"
     if report.verdict.value == "pending":
-        files = f"{report.files_waiting:,} files" if report.files_waiting else ""
-        records = f"{report.pending:,} records" if report.pending or not files else ""
-        return f"pending: {' and '.join(filter(None, (records, files)))} are still to be delivered (holdfast sync)"
+        files = _counted(report.files_waiting, "file") if report.files_waiting else ""
+        records = _counted(report.pending, "record") if report.pending or not files else ""
+        verb = "is" if report.files_waiting + report.pending == 1 else "are"
+        return f"pending: {' and '.join(filter(None, (records, files)))} {verb} still to be delivered (holdfast sync)"
     if report.verdict.value == "missing":
         return f"missing: {_what_is_missing(report)}"
     compared = f"{values:,} values of {len(report.metrics)} metrics, {report.params} params and {report.tags} tags"
     what = "partial: all that the journal still holds is there" if report.gone else "complete"
     return f"{what} ({compared} on {destination})"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
 
 
 def _what_is_missing(report: Report) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from holdfast.artifacts.transfer import SILENT, Meter
 from holdfast.delivery.breaker import Breaker
+from holdfast.delivery.disk import disk_reason
 from holdfast.delivery.uploads import Fate, Order, Shipment, Uploads
 from holdfast.journal.parcel import Parcel
 from holdfast.journal.spool import Spool
@@ -41,15 +42,22 @@ class FileSync:
         uploads: How they are uploaded.
         is_over: Whether the time is up.
         meter: Is told how it goes.
+        told: Is told what went wrong, while it is tried again.
     """
 
     def __init__(
-        self, spool: Spool, uploads: Uploads, is_over: Callable[[], bool] = lambda: False, meter: Meter = SILENT
+        self,
+        spool: Spool,
+        uploads: Uploads,
+        is_over: Callable[[], bool] = lambda: False,
+        meter: Meter = SILENT,
+        told: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._spool = spool
         self._uploads = uploads
         self._is_over = is_over
         self._meter = meter
+        self._told = told
         self._lock = threading.Lock()
         self._done: dict[str, FilesDone] = {}
 
@@ -91,14 +99,17 @@ class FileSync:
     def _try_to_send(self, parcel: Parcel) -> Shipment:
         breaker = Breaker()
         found = Shipment(Fate.FAILED, "there was not enough time")
+        if (trouble := parcel.trouble) is not None:  # a try may take minutes
+            self._told(trouble.reason)
         while not self._is_over():
             try:
                 found = self._uploads.send(parcel, self._meter)
             except OSError as error:
-                return Shipment(Fate.FAILED, str(error))
+                return Shipment(Fate.FAILED, disk_reason(error, self._spool.paths.root))
             if found.fate is Fate.FAILED:
                 breaker.failed()
-                if found.needs_people or breaker.failures >= _TRIES:
+                self._told(found.reason)
+                if found.needs_people or (breaker.failures >= _TRIES and not found.doubts):
                     return found
             elif found.fate is not Fate.BUSY:
                 return found

@@ -194,6 +194,24 @@ def _strict(value: Any) -> Any:
 # -- drop ---------------------------------------------------------------------------------
 
 
+def waiting_parcels(run: FoundRun) -> list[Parcel]:
+    """Return the parcels of a run that are still to be uploaded."""
+    return [parcel for parcel in Spool(run.journal.paths).of_runs([run.run_id]) if not parcel.is_refused]
+
+
+def drop_waiting(run: FoundRun) -> int:
+    """Throw away the files of a run that were handed over and are still to be uploaded; return how many they were.
+
+    Raises:
+        DeliveryError: One of them is being uploaded right now.
+        OSError: The journal cannot be written to.
+    """
+    count = 0
+    for parcel in waiting_parcels(run):
+        count += _drop_parcel(parcel)
+    return count
+
+
 def drop(run: FoundRun) -> int:
     """Throw away what is set aside of a run; return how many things that were.
 
@@ -219,11 +237,15 @@ def drop(run: FoundRun) -> int:
     return len(items)
 
 
-def _drop_parcel(parcel: Parcel) -> None:
+def _drop_parcel(parcel: Parcel) -> int:
+    """Delete a parcel; return how many files it had."""
+    count = len(parcel.entry.files) if parcel.entry is not None else 0
     with contextlib.suppress(FileNotFoundError), parcel.lock() as lock:  # uploaded in the meantime
         if not lock.acquire(_LOCK_WAIT_S):
             raise DeliveryError(f"Parcel {parcel.id} is being uploaded right now.", "try again", retryable=True)
         parcel.remove()
+        return count
+    return 0
 
 
 def _check_no_writers(run: FoundRun) -> None:

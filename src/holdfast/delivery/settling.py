@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from holdfast.core.sending import Sender, Unavailable
 from holdfast.core.uris import is_database
+from holdfast.delivery.disk import disk_reason
 from holdfast.delivery.run import Outcome, RunDelivery
 from holdfast.delivery.target import Target
 from holdfast.errors import HoldfastError
@@ -156,7 +157,9 @@ class Settling:
             if wait.left_s <= 0 and not error.needs_people:
                 self.go_offline()
             return error.reason
-        except (OSError, HoldfastError) as error:
+        except OSError as error:
+            return disk_reason(error, self.target.root)
+        except HoldfastError as error:
             return str(error)
         finally:
             self._lock_of(run_id).release()

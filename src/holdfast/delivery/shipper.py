@@ -15,6 +15,7 @@ from pathlib import Path
 
 from holdfast.core.sending import Sender, Unavailable
 from holdfast.delivery.breaker import Breaker
+from holdfast.delivery.disk import disk_reason
 from holdfast.delivery.progress import ProgressFile
 from holdfast.delivery.run import Outcome, RunDelivery
 from holdfast.delivery.target import Target
@@ -250,7 +251,8 @@ class Shipper:
             return
         if isinstance(error, OSError) and error.errno in _NO_ROOM:
             retire(self._paths, needed_bytes=_ROOM_BYTES)
-        reason = f"run {run_id} cannot be delivered: {error}"
+        said = disk_reason(error, self._paths.root) if isinstance(error, OSError) else str(error)
+        reason = f"run {run_id} cannot be delivered: {said}"
         if reason != self._progress.now.last_error:
             _log.error("%s", reason)
         # The others go on; this one is tried again after a while, and left to the next shipper after some times.

@@ -15,6 +15,7 @@ from holdfast.artifacts.transfer import SILENT, Meter
 from holdfast.core.sending import Point, Refused, Sender, Unavailable
 from holdfast.delivery.aside import load_asides
 from holdfast.delivery.breaker import Breaker
+from holdfast.delivery.disk import disk_reason
 from holdfast.delivery.file_sync import FileSync
 from holdfast.delivery.identity import load_about, server_id_of
 from holdfast.delivery.offline_files import Upload, upload_files
@@ -76,12 +77,14 @@ class Summary:
         metrics: How many values were stored.
         records: How many params, tags and other things were.
         reason: Why the server could not be reached in the end, or an empty text.
+        trouble: What went wrong last, while it is still tried again; an empty text where nothing did.
     """
 
     runs: list[RunSync] = field(default_factory=list)
     metrics: int = 0
     records: int = 0
     reason: str = ""
+    trouble: str = ""
 
     def of(self, result: Result) -> list[RunSync]:
         """Return the runs with one result."""
@@ -177,7 +180,7 @@ class Sync:
         kept = [run for run in self.summary.of(Result.BLOCKED) if self._is_foreign]
         runs = {run.run_id: run for run in self.summary.runs if run not in kept}
         uploads = Uploads(self._paths, self._store, self._target.options.sync, self._target.redact)
-        work = FileSync(Spool(self._paths), uploads, lambda: self._left_s <= 0, self._meter)
+        work = FileSync(Spool(self._paths), uploads, lambda: self._left_s <= 0, self._meter, self._note_trouble)
         for run_id, done in work.run(runs).items():
             run = runs[run_id]
             run.files += done.files
@@ -186,6 +189,9 @@ class Sync:
         for parcel in Spool(self._paths).of_runs(runs):
             if parcel.is_refused and parcel.entry is not None:
                 runs[parcel.entry.run_id].aside += 1
+
+    def _note_trouble(self, reason: str) -> None:
+        self.summary.trouble = reason
 
     def _begun_ms(self, run_id: str) -> int:
         return load_about(OsFileSystem(), self._paths.run(run_id)).start_time_ms
@@ -237,7 +243,8 @@ class Sync:
         except (OSError, HoldfastError) as error:
             if not self._paths.run(run_id).folder.exists():  # it was all delivered, and its time had come
                 return
-            result = RunSync(run_id, Result.PENDING, reason=self._target.redact(str(error)))
+            said = disk_reason(error, self._target.root) if isinstance(error, OSError) else str(error)
+            result = RunSync(run_id, Result.PENDING, reason=self._target.redact(said))
         result.server_id = server_id_of(self._paths, run_id)
         result.aside = len(load_asides(OsFileSystem(), self._paths.run(run_id).aside))
         with self._lock:
@@ -255,6 +262,7 @@ class Sync:
                 if self._stored != stored:
                     breaker, stored = Breaker(), self._stored
                 breaker.failed(error.retry_after_s)
+                self._note_trouble(error.reason)
                 if error.needs_people or breaker.failures >= _TRIES or breaker.wait_s > _LONGEST_PAUSE_S:
                     self._give_up(error)
                     return RunSync(run_id, Result.PENDING, reason=error.reason)

@@ -14,6 +14,7 @@ from holdfast.artifacts.store import ArtifactStore, folder_sources
 from holdfast.artifacts.transfer import Item
 from holdfast.core.uris import file_uri, scheme_of
 from holdfast.delivery.breaker import Breaker
+from holdfast.delivery.disk import disk_reason
 from holdfast.delivery.identity import load_resolved
 from holdfast.delivery.offline_files import files_waiting, upload_files
 from holdfast.delivery.progress import ProgressFile
@@ -221,7 +222,8 @@ class Uploader:
                 self._note(known, future.result())
             except (OSError, HoldfastError) as error:
                 self._pause(known)
-                self._fail(f"parcel {known.parcel.id}: {self._errand.redact(str(error))}", 0.0)
+                said = disk_reason(error, self._paths.root) if isinstance(error, OSError) else str(error)
+                self._fail(f"parcel {known.parcel.id}: {self._errand.redact(said)}", 0.0)
 
     def _note(self, known: _Known, shipment: Shipment) -> None:
         breaker = self._breakers.setdefault(known.place, Breaker())
@@ -232,6 +234,10 @@ class Uploader:
         if shipment.fate is Fate.REFUSED:
             known.is_refused = True
             _log.warning("set aside: files of parcel %s: %s", known.parcel.id, shipment.reason)
+        elif shipment.doubts:
+            # The store has answered: other files need not wait for this one.
+            known.due_s = time.monotonic() + 2.0**shipment.doubts
+            self._fail(shipment.reason, 2.0**shipment.doubts)
         elif shipment.fate is Fate.FAILED:
             self._pause(known)
             breaker.failed(needs_people=shipment.needs_people)

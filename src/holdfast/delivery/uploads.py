@@ -12,14 +12,13 @@ from holdfast.artifacts.store import check_path
 from holdfast.artifacts.transfer import SILENT, Item, Meter, Sent
 from holdfast.core.redaction import Redactor
 from holdfast.core.uris import file_uri, scheme_of
+from holdfast.delivery.blame import TRIES, Blame, blame_of
 from holdfast.delivery.identity import load_resolved
-from holdfast.errors import ArtifactError, HoldfastError, InvalidInputError
+from holdfast.errors import HoldfastError
 from holdfast.journal.filesystem import OsFileSystem
 from holdfast.journal.layout import JournalPaths
 from holdfast.journal.parcel import Parcel
 
-# What no waiting and no other key changes.
-_FOR_GOOD = ("EntityTooLarge", "KeyTooLongError", "InvalidObjectName", "XMinioInvalidObjectName", "KeyTooLong")
 _SHOWN = 5
 
 
@@ -51,12 +50,15 @@ class Shipment:
         reason: Why it is not there.
         sent: What was uploaded.
         needs_people: Whether waiting alone will not mend a failure.
+        doubts: How many tries in a row have failed with nothing but these files to blame; after `blame.TRIES` they
+            are set aside.
     """
 
     fate: Fate
     reason: str = ""
     sent: Sent = field(default_factory=Sent)
     needs_people: bool = False
+    doubts: int = 0
 
 
 class Uploads:
@@ -120,13 +122,14 @@ class Uploads:
         return Shipment(Fate.SENT, sent=sent)
 
     def _failed(self, parcel: Parcel, error: HoldfastError) -> Shipment:
-        if is_for_good(error):
+        blame, trouble = blame_of(error), parcel.trouble
+        doubts = (trouble.doubts if trouble is not None else 0) + 1 if blame is Blame.PERHAPS_FILE else 0
+        if blame is Blame.FILE or doubts >= TRIES:
             return self._refused(parcel, str(error))
         reason = self._redact(str(error))
-        trouble = parcel.trouble
-        if trouble is None or trouble.reason != reason:
-            parcel.note_trouble(reason)
-        return Shipment(Fate.FAILED, reason, needs_people=not error.retryable)
+        if trouble is None or (trouble.reason, trouble.doubts) != (reason, doubts):
+            parcel.note_trouble(reason, doubts=doubts)
+        return Shipment(Fate.FAILED, reason, needs_people=not error.retryable and not doubts, doubts=doubts)
 
     def _refused(self, parcel: Parcel, reason: str, sent: Sent | None = None) -> Shipment:
         reason = self._redact(reason)
@@ -140,11 +143,6 @@ def _how_broken(paths: Sequence[str]) -> str:
         f"what was handed over of {shown} is lost: the original was overwritten before it was copied and the process "
         "that made the copy was killed, or the machine lost its power\n  hint: log it again, and drop this one"
     )
-
-
-def is_for_good(error: HoldfastError) -> bool:
-    """Whether the very same upload can never succeed."""
-    return isinstance(error, InvalidInputError) or (isinstance(error, ArtifactError) and error.code in _FOR_GOOD)
 
 
 def items_of(parcel: Parcel, root_uri: str) -> list[Item]:

@@ -1,4 +1,8 @@
-"""Compares what a journal says was logged with what the server has: `holdfast verify`."""
+"""Compares what a journal says was logged with what the server has: `holdfast verify`.
+
+Files are not compared: the journal deletes its copy as soon as the store has one, verified by checksum where it can be.
+It is only told how many are still to be uploaded.
+"""
 
 from __future__ import annotations
 
@@ -258,4 +262,5 @@ def as_document(report: Report) -> dict[str, Any]:
         "lost_segments": report.lost,
         "uncompared": report.uncompared,
         "files_waiting": report.files_waiting,
+        "files_compared": False,
     }

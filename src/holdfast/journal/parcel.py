@@ -94,11 +94,13 @@ class Trouble:
         reason: What was said.
         noted_ms: When, ms since the epoch.
         is_refused: Whether it is not tried again before somebody asks for it.
+        doubts: How many tries in a row have failed with nothing but these files to blame.
     """
 
     reason: str
     noted_ms: int
     is_refused: bool = False
+    doubts: int = 0
 
 
 class Parcel:
@@ -218,8 +220,9 @@ class Parcel:
         """Why it is not uploaded yet; None where nothing was said."""
         try:
             content = json.loads(self._files.read(self.folder / "trouble.json", 0, 1 << 20))
-            return Trouble(str(content["reason"]), int(content["noted_ms"]), bool(content["is_refused"]))
-        except (OSError, ValueError, KeyError, TypeError):
+            doubts = int(content.get("doubts", 0))
+            return Trouble(str(content["reason"]), int(content["noted_ms"]), bool(content["is_refused"]), doubts)
+        except (AttributeError, OSError, ValueError, KeyError, TypeError):
             return None
 
     @property
@@ -228,13 +231,13 @@ class Parcel:
         trouble = self.trouble
         return trouble is not None and trouble.is_refused
 
-    def note_trouble(self, reason: str, is_refused: bool = False) -> None:
+    def note_trouble(self, reason: str, is_refused: bool = False, doubts: int = 0) -> None:
         """Write down why it is not uploaded; durable when this returns.
 
         Raises:
             OSError: As the file system says.
         """
-        trouble = Trouble(reason, time.time_ns() // 1_000_000, is_refused)
+        trouble = Trouble(reason, time.time_ns() // 1_000_000, is_refused, doubts)
         write_whole(self._files, self.folder / "trouble.json", json.dumps(asdict(trouble)).encode())
 
     def forgive(self) -> None:

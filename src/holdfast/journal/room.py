@@ -8,14 +8,19 @@ import time
 from pathlib import Path
 
 from holdfast.errors import JournalFullError
+from holdfast.journal.checkpoint import is_behind, load_checkpoint
+from holdfast.journal.filesystem import OsFileSystem
 from holdfast.journal.layout import JournalPaths
 from holdfast.journal.options import JournalOptions
 from holdfast.journal.retention import retire
+from holdfast.journal.spool import Spool
 
 _log = logging.getLogger(__name__)
 _POLL_S = 0.2
 _LARGEST_GRANT = 64 << 20
 _SMALLEST_GRANT = 4 << 10
+# Nothing to be delivered for so long: what is in the journal stays, and there is nothing to wait for.
+_IN_VAIN_S = 3.0
 
 
 class Room:
@@ -36,19 +41,15 @@ class Room:
         """Return how many bytes may be written before asking again, `wanted` or more.
 
         What is delivered and only kept for `holdfast verify` is deleted where that makes the room. If there is
-        none, this waits for the delivery where the policy is `block`.
+        none, this waits for the delivery where the policy is `block`, unless there never will be.
 
         Raises:
-            JournalFullError: There is no room, and the policy is `error`.
+            JournalFullError: There is no room, and the policy is `error`; or so much never fits, whatever is delivered.
         """
-        has_said = False
-        while True:
-            left = self._options.limit_bytes - size_of(self._paths.root)
-            if left < wanted + _SMALLEST_GRANT:
-                retire(self._paths, needed_bytes=wanted + _SMALLEST_GRANT - left)
-                left = self._options.limit_bytes - size_of(self._paths.root)
-            if left >= wanted:
-                return max(wanted, min(left // 8, _LARGEST_GRANT))
+        if wanted > self._options.limit_bytes:
+            raise self._never_fits(wanted, "is more than")
+        has_said, in_vain_s = False, time.monotonic() + _IN_VAIN_S
+        while (left := self._left(wanted)) < wanted:
             if self._options.when_full == "error":
                 raise JournalFullError(
                     f"The journal {self._paths.root} has reached its bound of {self._options.limit_bytes:,} bytes; "
@@ -60,7 +61,41 @@ class Room:
             if not has_said:
                 _log.warning("the journal %s is full: calls that log wait for the delivery", self._paths.root)
                 has_said = True
+            if self._has_something_to_deliver():
+                in_vain_s = time.monotonic() + _IN_VAIN_S
+            elif time.monotonic() >= in_vain_s:
+                raise self._never_fits(wanted, "does not fit, beside what stays in the journal, below")
             time.sleep(_POLL_S)
+        return max(wanted, min(left // 8, _LARGEST_GRANT))
+
+    def _left(self, wanted: int) -> int:
+        """Return how many bytes are left, once what can be deleted has made room."""
+        left = self._options.limit_bytes - size_of(self._paths.root)
+        if left >= wanted + _SMALLEST_GRANT:
+            return left
+        retire(self._paths, needed_bytes=wanted + _SMALLEST_GRANT - left)
+        return self._options.limit_bytes - size_of(self._paths.root)
+
+    def _never_fits(self, wanted: int, how: str) -> JournalFullError:
+        return JournalFullError(
+            f"What was to be logged takes {wanted:,} bytes, which {how} the bound of {self._options.limit_bytes:,} "
+            f"bytes of the journal {self._paths.root}; this call was not logged.",
+            "set a larger HOLDFAST_JOURNAL_LIMIT, or store files with wait=True, which needs no journal",
+        )
+
+    def _has_something_to_deliver(self) -> bool:
+        """Whether room may still be made: files wait, are being handed over, or a run is not delivered."""
+        files = OsFileSystem()
+        if any(not parcel.is_refused for parcel in Spool(self._paths).parcels()):
+            return True
+        if any(name.endswith(".new") for name in files.list(self._paths.files)):
+            return True
+        runs = [self._paths.run(name) for name in files.list(self._paths.runs) if not name.startswith(".")]
+        return any(
+            is_behind(files, run.folder, load_checkpoint(files, run.checkpoint))
+            or bool(files.list(run.folder / "artifacts"))
+            for run in runs
+        )
 
 
 def size_of(root: Path) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,12 @@ class ProxiedRepository(MlflowArtifactsRepository):  # type: ignore[misc]  # MLf
 
     def _send(self, upload: Callable[[], Any], sources: Callable[[], Sequence[tuple[Path, str]]]) -> None:
         tracking_uri = self._tracking_uri()
+        try:
+            found = sources()
+            for _, name in found:
+                _check_name(name)
+        except InvalidInputError as error:
+            raise mlflow_error(error) from None
         delivery = None if is_server() else delivery_for(tracking_uri)
         if delivery is None:
             upload()
@@ -72,8 +79,8 @@ class ProxiedRepository(MlflowArtifactsRepository):  # type: ignore[misc]  # MLf
                 ) from None
 
         try:
-            Fallback(self._root_uri, tracking_uri).send(sources(), access_of_caller(self._root_uri), send)
-        except (ArtifactError, InvalidInputError) as error:
+            Fallback(self._root_uri, tracking_uri).send(found, access_of_caller(self._root_uri), send)
+        except ArtifactError as error:
             raise mlflow_error(error) from None
 
     def _tracking_uri(self) -> str:
@@ -81,3 +88,13 @@ class ProxiedRepository(MlflowArtifactsRepository):  # type: ignore[misc]  # MLf
 
         found: str = getattr(self, "tracking_uri", None) or mlflow.get_tracking_uri()
         return found
+
+
+def _check_name(name: str) -> None:
+    """Refuse what MLflow's client would cut off, or its server take for something else, without a word."""
+    found = re.search(r"[#?\x00-\x1f\x7f]|%[0-9A-Fa-f]{2}", name)
+    if found is not None:
+        raise InvalidInputError(
+            f"A file cannot go through the tracking server under the name {name!r}, because of {found[0]!r}.",
+            "rename it, or give the experiment an s3:// root",
+        )

@@ -27,6 +27,7 @@ from holdfast.artifacts.store import check_path, file_sources, folder_sources
 from holdfast.artifacts.transfer import Item
 from holdfast.core.uris import join_uri
 from holdfast.errors import ArtifactError, InvalidInputError
+from holdfast.logs import get_logger
 from holdfast.plugins.access import access_of_caller, with_keys
 from holdfast.plugins.fallback import Fallback
 from holdfast.plugins.mlflow_errors import mlflow_error
@@ -34,6 +35,7 @@ from holdfast.plugins.mlflow_errors import mlflow_error
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_log = get_logger(__name__)
 # Clients are kept by access, so that a changed setting is another client and an unchanged one the same.
 _KEPT = 8
 _files: OrderedDict[str, S3Files] = OrderedDict()
@@ -128,7 +130,12 @@ class S3Repository(S3ArtifactRepository):  # type: ignore[misc]  # MLflow has no
         """
         into = _destination(dst_path)
         with _mlflow_errors():
-            return str(self._fetch(check_path(artifact_path or ""), into))
+            try:
+                return str(self._fetch(check_path(artifact_path or ""), into))
+            except ArtifactError as error:
+                # Of a run's files MLflow says no more than that the path may be wrong.
+                _log.warning("files could not be fetched", reason=str(error))
+                raise
 
     def _download_file(self, remote_file_path: str, local_path: str | os.PathLike[str]) -> None:
         local = Path(local_path)

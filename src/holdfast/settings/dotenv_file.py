@@ -118,6 +118,8 @@ def _parse(text: str, path: Path, report: Report) -> _Parsed:
         elif binding.key is not None and binding.value is not None:
             _warn_about(binding, path, line, values, report)
             values[binding.key] = binding.value
+        elif binding.key is not None and binding.key.startswith(_PREFIXES):
+            report.note(f"{path}, line {line}: {binding.key} has no value; write {binding.key}=value.")
     return _Parsed(values)
 
 

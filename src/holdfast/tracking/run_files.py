@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,12 +10,14 @@ from holdfast.artifacts.store import is_local
 from holdfast.artifacts.transfer import Item
 from holdfast.core.uris import file_uri
 from holdfast.delivery import identity
-from holdfast.errors import InvalidInputError
+from holdfast.delivery.delivery import Delivery
+from holdfast.errors import DeliveryError, InvalidInputError
 from holdfast.project import Project
 from holdfast.tracking.open_run import OpenRun
 
 # Up to here, a copy into a folder of this machine is as quick as handing over.
 _SMALL_BYTES = 8 << 20
+_POLL_S = 0.05
 
 
 def log_files(project: Project, run: OpenRun, sources: Sequence[tuple[Path, str]], wait: bool | None) -> None:
@@ -44,15 +47,36 @@ def log_files(project: Project, run: OpenRun, sources: Sequence[tuple[Path, str]
     is_begun_offline = identity.is_local(run.run_id)
     at_once = bool(wait) if wait is not None else is_local(run.artifact_uri) and _size_bytes(sources) <= _SMALL_BYTES
     if at_once and not is_begun_offline:
-        if delivery.settling.parcels_of([run.run_id]):
-            # What was handed over earlier, under the same name perhaps, must not come after this.
-            project.settle()
+        _wait_for_earlier(delivery, run.run_id, {name for _, name in sources})
         _store(project, run, sources)
         return
     root = None if is_begun_offline else run.artifact_uri
     delivery.hand_over(run.run_id, sources, root, project.artifacts.access, project.settings.artifact_root)
     if wait:
         project.settle()
+
+
+def _wait_for_earlier(delivery: Delivery, run_id: str, names: set[str]) -> None:
+    """Wait for what was handed over under the same names, which must not come after what is stored now.
+
+    Raises:
+        DeliveryError: It is not stored within HOLDFAST_READ_WAIT.
+    """
+    deadline_s = time.monotonic() + delivery.target.read_wait_s
+    while earlier := _waiting(delivery, run_id) & names:
+        if time.monotonic() > deadline_s:
+            raise DeliveryError(
+                f"An earlier {min(earlier)} of run {run_id} was handed over and is not stored yet; this one would come "
+                "before it.",
+                "leave wait out, so that this one follows it; see holdfast journal status",
+                retryable=True,
+            )
+        time.sleep(_POLL_S)
+
+
+def _waiting(delivery: Delivery, run_id: str) -> set[str]:
+    parcels = delivery.settling.parcels_of([run_id])
+    return {file.path for parcel in parcels if parcel.entry and not parcel.is_refused for file in parcel.entry.files}
 
 
 def _store(project: Project, run: OpenRun, sources: Sequence[tuple[Path, str]]) -> None:

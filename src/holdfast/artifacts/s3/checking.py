@@ -135,7 +135,7 @@ def is_there(target: Path, size_bytes: int, proof: Proof | None) -> bool:
     if proof is None:
         return False
     try:
-        handle = os.open(target, os.O_RDONLY | os.O_CLOEXEC)
+        handle = os.open(target, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError:
         return False
     try:

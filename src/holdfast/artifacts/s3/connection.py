@@ -15,6 +15,7 @@ from holdfast.artifacts.s3.dialect import Dialect, dialect_of
 from holdfast.artifacts.s3.errors import translate
 from holdfast.artifacts.s3.fast_store import LentCredentials, is_forked, make_store, meddles
 from holdfast.artifacts.s3.faults import Fault, fault_of
+from holdfast.artifacts.s3.trust import check_ca_bundle, say_unchecked
 from holdfast.artifacts.team import Pace
 from holdfast.errors import ArtifactError, CredentialsError, HoldfastError
 
@@ -46,6 +47,7 @@ class S3Connection:
         self._dialects: dict[str, Dialect] = {}
         self._lent: LentCredentials | None = None
         self._progress_at = 0.0
+        self._has_warned = False
         # Whether somebody is there at all.
         self.has_answered = False
         self.pace = Pace(access.upload_rate)
@@ -207,6 +209,11 @@ class S3Connection:
         access = self.access
         if self._session is None:
             self._session = access.credentials.session()
+        if access.ignore_tls:
+            say_unchecked(access.endpoint_url, is_news=not self._has_warned)
+            self._has_warned = True
+        elif not (access.endpoint_url or "").lower().startswith("http:"):
+            check_ca_bundle(self._ca_bundle)
         verify: bool | str | None = False if access.ignore_tls else access.ca_bundle
         client = self._session.client(
             "s3",

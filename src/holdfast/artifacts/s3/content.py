@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
-import io
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
+from holdfast.artifacts.sources import deleted, look_at
 from holdfast.artifacts.transfer import Item
 from holdfast.core.crc import combine, to_text
 from holdfast.core.uris import mask_uri
@@ -22,7 +22,9 @@ CRC_NAME = "holdfast-crc32c"
 # What S3 allows in one upload; the last part may be smaller than the least.
 _MOST_PARTS = 10_000
 _PART_BYTES = 16 << 20
-CHUNK_BYTES = 1 << 20
+_LONGEST_KEY_BYTES = 1024
+# What XML has no way to write, so that no listing could name the file.
+_UNNAMEABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 # What obstore can send signed. Others go through boto3.
 _ATTRIBUTES = {
     "ContentType": "Content-Type",
@@ -88,7 +90,13 @@ class Upload:
         Raises:
             ArtifactError: It was, or it is gone.
         """
-        if upload_of(self.item) != self:
+        try:
+            now = upload_of(self.item)
+        except ArtifactError:
+            if os.path.lexists(self.item.local):
+                raise
+            raise deleted(self.item.local) from None
+        if now != self:
             raise changed(self)
 
 
@@ -97,24 +105,30 @@ def upload_of(item: Item) -> Upload:
 
     Raises:
         InvalidInputError: Its address names no object in S3.
-        ArtifactError: There is no such file.
+        ArtifactError: There is no such file, it is no regular one, or S3 takes no object of that name.
     """
     bucket, _, key = item.uri.removeprefix("s3://").partition("/")
     if not item.uri.startswith("s3://") or not bucket or not key:
         raise InvalidInputError(f"{mask_uri(item.uri)} names no file in S3.", "it reads s3://bucket/path/name")
-    try:
-        found = os.stat(item.local)
-    except OSError as error:
-        raise ArtifactError(
-            f"Cannot store the file {item.local}: {error.strerror}", "give the path of a file"
-        ) from None
+    _check_key(key)
+    found = look_at(item.local)
     return Upload(item, bucket, key, found.st_size, found.st_mtime_ns)
 
 
-def unreadable(local: Path, error: OSError) -> ArtifactError:
-    """Return the error for a file that cannot be read."""
-    hint = "make the file readable" if isinstance(error, PermissionError) else "give the path of a file"
-    return ArtifactError(f"Cannot store the file {local}: {error.strerror or error}", hint)
+def _check_key(key: str) -> None:
+    if _UNNAMEABLE.search(key):
+        raise ArtifactError(
+            f"S3 takes no object of the name {key!r}: it holds a control character, or is not UTF-8.",
+            "rename the file",
+            code="InvalidObjectName",
+        )
+    size = len(key.encode())
+    if size > _LONGEST_KEY_BYTES:
+        raise ArtifactError(
+            f"S3 takes no object of the name {key[:80]}…: it has {size} bytes, of {_LONGEST_KEY_BYTES} at most.",
+            "choose shorter names for the file and its folders",
+            code="KeyTooLongError",
+        )
 
 
 def changed(upload: Upload) -> ArtifactError:
@@ -157,118 +171,6 @@ def fast_options(arguments: Mapping[str, Any]) -> dict[str, Any]:
     if arguments.get("Tagging"):
         options["tags"] = dict(parse_qsl(arguments["Tagging"], keep_blank_values=True))
     return options
-
-
-class OpenFile:
-    """A file that threads read from; it is closed when the last of them has let go of it, also after Ctrl-C.
-
-    Args:
-        upload: Which file.
-
-    Raises:
-        ArtifactError: It cannot be opened.
-    """
-
-    def __init__(self, upload: Upload) -> None:
-        self.descriptor = -1
-        self.upload = upload
-        try:
-            self.descriptor = os.open(upload.item.local, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError as error:
-            raise unreadable(upload.item.local, error) from None
-
-    def __del__(self) -> None:
-        if self.descriptor >= 0:
-            os.close(self.descriptor)
-
-
-class Section(io.RawIOBase):
-    """So many bytes of an open file, as a file of their own that boto3 reads while it sends."""
-
-    def __init__(self, file: OpenFile, start: int, size: int) -> None:
-        super().__init__()
-        self._file = file
-        self._start = start
-        self._size = size
-        self._at = 0
-
-    def __len__(self) -> int:
-        return self._size
-
-    def readable(self) -> bool:
-        """It is."""
-        return True
-
-    def seekable(self) -> bool:
-        """It is."""
-        return True
-
-    def tell(self) -> int:
-        """Return where it is read next."""
-        return self._at
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Go elsewhere."""
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
-        self._at = base + offset
-        return self._at
-
-    def readinto(self, buffer: Any) -> int:
-        """Read on."""
-        size = max(0, min(len(buffer), self._size - self._at))
-        content = os.pread(self._file.descriptor, size, self._start + self._at)
-        buffer[: len(content)] = content
-        self._at += len(content)
-        return len(content)
-
-
-def read_into(file: OpenFile, start: int, buffer: bytearray) -> int:
-    """Fill a buffer from an open file; return how many bytes there were."""
-    with memoryview(buffer) as rest:
-        at = 0
-        while at < len(rest) and (count := os.preadv(file.descriptor, [rest[at:]], start + at)):
-            at += count
-    return at
-
-
-def read_whole(upload: Upload) -> bytes:
-    """Return a small file's content.
-
-    Raises:
-        ArtifactError: It cannot be read, or is shorter or longer now.
-    """
-    try:
-        # Without a buffer of Python's own: for thousands of small files that would be a good part of the time.
-        descriptor = os.open(upload.item.local, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            content = os.read(descriptor, upload.size + 1)
-            while len(content) < upload.size and (more := os.read(descriptor, upload.size + 1 - len(content))):
-                content += more
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        raise unreadable(upload.item.local, error) from None
-    if len(content) != upload.size:
-        raise changed(upload)
-    return content
-
-
-def crc_of(buffer: bytearray) -> int:
-    """Return the CRC-32C of a buffer's content."""
-    import google_crc32c
-
-    # It takes nothing that might change under it, a view neither; a ctypes array stands for the same memory.
-    return int(google_crc32c.value((ctypes.c_char * len(buffer)).from_buffer(buffer)))
-
-
-def crc_of_section(file: OpenFile, start: int, size: int) -> int:
-    """Return the CRC-32C of so many bytes of an open file; of fewer where it ends before."""
-    import google_crc32c
-
-    crc = 0
-    for at in range(start, start + size, CHUNK_BYTES):
-        crc = google_crc32c.extend(crc, os.pread(file.descriptor, min(CHUNK_BYTES, start + size - at), at))
-    return crc
 
 
 def sections(upload: Upload) -> list[tuple[int, int]]:

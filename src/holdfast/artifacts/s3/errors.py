@@ -52,6 +52,7 @@ _REMEDIES = {
     "NotImplemented": _CHECKSUM,
     "SlowDown": _LATER,
     "ServiceUnavailable": _LATER,
+    "ParamValidation": "mend MLFLOW_S3_UPLOAD_EXTRA_ARGS: it takes the names and values of boto3's put_object",
     "NoCredentials": _SOURCE,
     "CredentialsUnavailable": f"{_SOURCE}; see ~/.aws/config",
     "SSOTokenExpired": _SSO,
@@ -73,16 +74,23 @@ _ACCOUNT = {
     *("AccessDenied", "AllAccessDisabled", "AccountProblem", "InvalidAccessKeyId", "InvalidClientTokenId"),
     *("SignatureDoesNotMatch", "InvalidSecurity", "ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"),
     *("InvalidToken", "KMS.AccessDeniedException", "NoCredentials", "CredentialsUnavailable", "SSOTokenExpired"),
-    *("UnauthorizedException", "RequestTimeTooSkewed", "RequestExpired"),
+    *("UnauthorizedException", "RequestTimeTooSkewed", "RequestExpired", "NoSuchBucket", "InvalidStorageClass"),
 }
 _STALE = {
     *("InvalidAccessKeyId", "InvalidClientTokenId", "ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"),
     *("InvalidToken", "NoCredentials", "CredentialsUnavailable", "SSOTokenExpired", "UnauthorizedException"),
 }
 _SETTINGS = _ACCOUNT | {
-    *("NoSuchBucket", "InvalidBucketName", "PermanentRedirect", "AuthorizationHeaderMalformed", "Certificate", "TLS"),
+    *(
+        "InvalidBucketName",
+        "ParamValidation",
+        "PermanentRedirect",
+        "AuthorizationHeaderMalformed",
+        "Certificate",
+        "TLS",
+    ),
     *("KMS.NotFoundException", "KMS.DisabledException", "KMS.KMSInvalidStateException", "QuotaExceeded"),
-    *("InvalidStorageClass", "InvalidEncryptionAlgorithmError", "InvalidTag", "AccessControlListNotSupported"),
+    *("InvalidEncryptionAlgorithmError", "InvalidTag", "AccessControlListNotSupported"),
     *("IllegalLocationConstraintException",),
 }
 
@@ -103,7 +111,10 @@ def translate(error: BaseException | Fault, doing: str, bucket: str, key: str, a
     place = f"s3://{bucket}/{key}" if key else f"s3://{bucket}"
     message = f"Cannot {doing} at {place}: {said or 'error'}{account}"
     retryable = fault.is_transient or fault.code in ("NoSpace", "RequestTimeTooSkewed")
-    return ArtifactError(access.redact(message), access.redact(_hint(fault, access)), retryable, fault.code)
+    hint = _hint(fault, access)
+    if fault.code == "NoSuchKey" and doing.startswith("store "):
+        hint = "the server refuses this name: choose another for the file or its folders"
+    return ArtifactError(access.redact(message), access.redact(hint), retryable, fault.code)
 
 
 def needs_people(error: BaseException) -> bool:
@@ -124,6 +135,8 @@ def _named(fault: Fault) -> Fault:
         return fault._replace(code="KMS.AccessDeniedException")
     if fault.code == "InvalidArgument" and "storage class" in low:
         return fault._replace(code="InvalidStorageClass")
+    if fault.code == "ParamValidation" and "invalid bucket name" in low:
+        return fault._replace(code="InvalidBucketName")
     if not fault.code:
         code = {"no space left": "NoSpace", "permission denied": "NoPermission"}
         return fault._replace(code=next((name for mark, name in code.items() if mark in low), ""))
@@ -143,4 +156,13 @@ def _hint(fault: Fault, access: S3Access) -> str:
     )
     if fault.code == "AccessDenied" and access.bucket_owner:
         hint += f"; the bucket must belong to {access.bucket_owner} (MLFLOW_S3_EXPECTED_BUCKET_OWNER)"
+    if _may_want_tls(fault, access):
+        hint += f"{'; ' if hint else ''}MLFLOW_S3_ENDPOINT_URL ({endpoint}) may want https:// instead of http://"
     return hint
+
+
+def _may_want_tls(fault: Fault, access: S3Access) -> bool:
+    """Whether plain HTTP may be what the server does not understand: it hangs up, or says so."""
+    if not (access.endpoint_url or "").lower().startswith("http:"):
+        return False
+    return fault.code == "ConnectionLost" or (fault.status == 400 and "https" in fault.text.lower())

@@ -124,7 +124,7 @@ def make_store(
         "timeout": timedelta(hours=1),
         "user_agent": "holdfast",
     }
-    if ca_bundle and not access.ignore_tls:
+    if ca_bundle and url.startswith("https:") and not access.ignore_tls:
         options["root_certificate"] = Path(ca_bundle).read_bytes()
     make: Any = S3Store
     return make(

@@ -3,7 +3,7 @@
 botocore has classes and a parsed answer; obstore has a text that holds the server's XML. A fault's code is the
 server's own (`AccessDenied`), or one of ours where no server answered: `ConnectionRefused`, `UnknownHost`,
 `Certificate`, `TLS`, `Timeout`, `ConnectionLost`, `NoCredentials`, `SSOTokenExpired`, `CredentialsUnavailable`,
-`NotVerified`.
+`ParamValidation`, `NotVerified`.
 """
 
 from __future__ import annotations
@@ -152,6 +152,7 @@ _BY_CLASS = {
     "SSOTokenLoadError": "SSOTokenExpired",
     "UnauthorizedSSOTokenError": "SSOTokenExpired",
     "SSLError": "Certificate",
+    "ParamValidationError": "ParamValidation",
     "ConnectTimeoutError": "Timeout",
     "ReadTimeoutError": "Timeout",
     "ConnectionClosedError": "ConnectionLost",

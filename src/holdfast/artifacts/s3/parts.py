@@ -10,17 +10,13 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from holdfast.artifacts.s3.bodies import Body, OpenFile, Section, crc_of, crc_of_section, read_into
 from holdfast.artifacts.s3.content import (
-    OpenFile,
     Part,
-    Section,
     Upload,
     arguments_of,
     changed,
     combined,
-    crc_of,
-    crc_of_section,
-    read_into,
     sections,
 )
 from holdfast.artifacts.s3.dialect import Dialect
@@ -91,7 +87,7 @@ class _Multipart:
         self._sent_bytes = 0
         self._told_bytes = 0
         # Used again and again: fresh memory for each part costs more time than reading the file into it.
-        self._buffers: list[bytearray] = []
+        self._buffers: list[Body] = []
         given = sending.connection.access.put_arguments
         self._where = {"Bucket": upload.bucket, "Key": upload.key}
         self._with_parts = {name: given[name] for name in _WITH_PARTS.intersection(given)}
@@ -117,10 +113,12 @@ class _Multipart:
 
         def create() -> str:
             client = self._connection.client(self._upload.bucket)
-            known = client.meta.service_model.operation_model("CreateMultipartUpload").input_shape.members
+            model = client.meta.service_model.operation_model
+            # What no upload knows is left in, so that it is refused as it is with small files.
+            others = {*model("PutObject").input_shape.members} - {*model("CreateMultipartUpload").input_shape.members}
             checksum = {"ChecksumAlgorithm": "CRC32C"} if self._dialect.sends_checksums else {}
             answer = client.create_multipart_upload(
-                **self._where, **{name: value for name, value in (arguments | checksum).items() if name in known}
+                **self._where, **{name: value for name, value in (arguments | checksum).items() if name not in others}
             )
             return str(answer["UploadId"])
 
@@ -161,20 +159,19 @@ class _Multipart:
         return entry
 
     @contextlib.contextmanager
-    def _body(self, part: Part) -> Iterator[bytearray | Section]:
+    def _body(self, part: Part) -> Iterator[Body | Section]:
         if part.size > _READ_AT_ONCE_BYTES:
             yield Section(self._file, part.start, part.size)
             return
-        content = (
-            self._buffers.pop() if self._buffers and part.size == self._upload.part_bytes else bytearray(part.size)
-        )
+        is_usual = part.size == self._upload.part_bytes
+        content = self._buffers.pop() if self._buffers and is_usual else Body(part.size)
         if read_into(self._file, part.start, content) != part.size or crc_of(content) != part.crc:
             raise changed(self._upload)
         yield content
-        if part.size == self._upload.part_bytes:
+        if is_usual:
             self._buffers.append(content)
 
-    def _put(self, begun: Begun, part: Part, body: bytearray | Section) -> dict[str, Any]:
+    def _put(self, begun: Begun, part: Part, body: Body | Section) -> dict[str, Any]:
         dialect = self._dialect
         checksum = {"ChecksumCRC32C": to_text(part.crc)} if dialect.sends_checksums else {}
         client = self._connection.client(self._upload.bucket, signs_payload=dialect.verifies is not True)

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from holdfast.artifacts.s3.content import CHUNK_BYTES, OpenFile, Part, Upload, read_into
+from holdfast.artifacts.s3.bodies import CHUNK_BYTES, OpenFile, read_into
+from holdfast.artifacts.s3.content import Part, Upload
 from holdfast.artifacts.s3.sending import Sending
 from holdfast.artifacts.team import in_parallel
 from holdfast.core.crc import to_text

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from holdfast.artifacts.s3.connection import S3Connection
 from holdfast.artifacts.s3.content import Upload, crc_in
+from holdfast.artifacts.s3.fast_store import fits
 from holdfast.artifacts.s3.faults import fault_of
 from holdfast.core.crc import to_text
 from holdfast.errors import ArtifactError
@@ -54,6 +55,8 @@ class Present:
         self._bucket = bucket
         self._stop = stop
         self._has_md5s = False
+        # boto3 learns more from a first answer; obstore is many times faster for thousands.
+        self._is_fast = False
         self._found: dict[str, Found] = {}
         try:
             if len(uploads) == 1:
@@ -61,6 +64,7 @@ class Present:
                 self._found = {uploads[0].key: found} if found else {}
             else:
                 self._found = self._listed([upload.key for upload in uploads])
+                self._is_fast = connection.uses_store
         except ArtifactError as error:
             # Whoever may only write is served too: then everything is sent. What else is wrong, that will show.
             if error.retryable:
@@ -71,7 +75,7 @@ class Present:
         found = self._found.get(upload.key)
         return found is not None and found.size == upload.size
 
-    def has(self, upload: Upload, content: bytes, crc: int) -> bool:
+    def has(self, upload: Upload, content: bytes | bytearray, crc: int) -> bool:
         """Whether the bucket holds this very content there.
 
         Args:
@@ -109,6 +113,8 @@ class Present:
         )
 
     def _head(self, key: str) -> Found | None:
+        if self._is_fast and fits(key):
+            return _fast_head(self._connection.store(self._bucket), key)
         try:
             said = self._connection.client(self._bucket).head_object(Bucket=self._bucket, Key=key)
         except Exception as error:
@@ -147,6 +153,17 @@ class Present:
             ),
             stop=self._stop,
         )
+
+
+def _fast_head(store: Any, key: str) -> Found | None:
+    import obstore
+
+    get: Any = obstore.get
+    try:
+        said = get(store, key, options={"head": True})
+    except FileNotFoundError:
+        return None
+    return Found(said.meta["size"], _bare(said.meta["e_tag"]), crc_in(said.attributes))
 
 
 def _bare(etag: str | None) -> str:

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
+from holdfast.artifacts.s3.bodies import Body, crc_of, read_body, read_whole
 from holdfast.artifacts.s3.connection import S3Connection
-from holdfast.artifacts.s3.content import Upload, arguments_of, fast_options, is_fast, read_whole, upload_of
+from holdfast.artifacts.s3.content import Upload, arguments_of, fast_options, is_fast, upload_of
 from holdfast.artifacts.s3.fast_store import fits
 from holdfast.artifacts.s3.parts import upload_in_parts
 from holdfast.artifacts.s3.sending import Sending
@@ -84,16 +85,22 @@ def _tasks(sending: Sending, present: Present, uploads: Sequence[Upload]) -> Ite
 def _upload_whole(sending: Sending, present: Present, upload: Upload, fast: bool) -> Sent:
     import google_crc32c
 
-    content = read_whole(upload)
-    crc = google_crc32c.value(content)
+    content: bytes | Body
+    if upload.size <= _OBSTORE_BYTES:
+        content = read_whole(upload)
+        crc = google_crc32c.value(content)
+    else:
+        content = read_body(upload)
+        crc = crc_of(content)
     if present.has(upload, content, crc):
         return sending.skipped(upload)
     sending.pace.take(upload.size, sending.stop)
     arguments = arguments_of(upload.item.local, crc, sending.connection.access.put_arguments)
-    if fast and upload.size <= _OBSTORE_BYTES and fits(upload.key):
+    if fast and isinstance(content, bytes) and fits(upload.key):
         sending.run(upload, partial(_put_fast, sending, upload, content, fast_options(arguments)))
     else:
-        sending.run(upload, partial(_put, sending, upload, content, crc, arguments), checked=True)
+        body = content if isinstance(content, Body) or not content else Body(content)
+        sending.run(upload, partial(_put, sending, upload, body, crc, arguments), checked=True)
     return sending.stored(upload)
 
 
@@ -103,10 +110,10 @@ def _put_fast(sending: Sending, upload: Upload, content: bytes, options: dict[st
     obstore.put(sending.connection.store(upload.bucket), upload.key, content, use_multipart=False, **options)
 
 
-def _put(sending: Sending, upload: Upload, content: bytes, crc: int, arguments: dict[str, Any]) -> None:
+def _put(sending: Sending, upload: Upload, body: Body | bytes, crc: int, arguments: dict[str, Any]) -> None:
     dialect = sending.connection.dialect(upload.bucket)
     checksum = {"ChecksumCRC32C": to_text(crc)} if dialect.sends_checksums else {}
     client = sending.connection.client(upload.bucket, signs_payload=dialect.verifies is not True)
-    answer = client.put_object(Bucket=upload.bucket, Key=upload.key, Body=content, **{**arguments, **checksum})
+    answer = client.put_object(Bucket=upload.bucket, Key=upload.key, Body=body, **{**arguments, **checksum})
     if checksum:
         dialect.heard(answer["ResponseMetadata"]["HTTPHeaders"])

@@ -1,0 +1,59 @@
+"""Whom a failed upload is to be blamed on: the file, for good or perhaps, or what waiting or a person mends."""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+
+from holdfast.artifacts.s3.errors import needs_people
+from holdfast.errors import ArtifactError, HoldfastError, InvalidInputError
+
+# So often, at growing pauses, is a file tried that seems to be to blame itself.
+TRIES = 5
+# What no waiting and no other key changes.
+_OF_THE_FILE = {
+    *("EntityTooLarge", "KeyTooLongError", "KeyTooLong", "InvalidObjectName", "XMinioInvalidObjectName"),
+    *("HTTP 413", "HTTP 414"),
+}
+# A login, a right, or an address, which every other file needs as well; `needs_people` knows the rest of S3's.
+_OF_ALL = {
+    *("MethodNotAllowed", "NotSignedUp", "InvalidBucketState", "NoPermission", "NoSpace"),
+    *("HTTP 401", "HTTP 402", "HTTP 403", "HTTP 405", "HTTP 407"),
+}
+_STATUS = re.compile(r": (HTTP \d{3})\b")
+# A remedy says best what is at fault.
+_RENAME = re.compile(r"rename it|choose shorter names|split the file")
+_MEND = re.compile(r"\b(?:MLFLOW|HOLDFAST|AWS)_[A-Z]|\bmake the folder writable|\bon a disk\b|\bon the disk\b")
+
+
+class Blame(Enum):
+    """What is at fault: `file` for good; `perhaps_file`: nothing else is known to be; `elsewhere`: the network, the
+    store, the keys, or a setting."""
+
+    FILE = "file"
+    PERHAPS_FILE = "perhaps file"
+    ELSEWHERE = "elsewhere"
+
+
+def blame_of(error: HoldfastError) -> Blame:
+    """Return what is at fault where an upload has failed.
+
+    Only what is known to be about this very file is given up at once. Servers word the rest as they like: a proxy's
+    400 may stand for a certificate, and a 404 for a server that is being set up.
+    """
+    if isinstance(error, InvalidInputError):
+        return Blame.FILE
+    if error.retryable or needs_people(error) or not isinstance(error, ArtifactError):
+        return Blame.ELSEWHERE
+    code = _code_of(error)
+    if code in _OF_THE_FILE or _RENAME.match(error.hint):
+        return Blame.FILE
+    if code in _OF_ALL or code.startswith(("HTTP 3", "HTTP 5")) or _MEND.search(error.hint):
+        return Blame.ELSEWHERE
+    return Blame.PERHAPS_FILE
+
+
+def _code_of(error: ArtifactError) -> str:
+    """Return an error's code; a tracking server's refusal has its status in the text alone."""
+    found = None if error.code else _STATUS.search(error.message)
+    return found[1] if found else error.code
