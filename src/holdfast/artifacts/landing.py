@@ -119,5 +119,8 @@ def disk_errors(what: str) -> Iterator[None]:
         where = f" ({error.filename})" if error.filename else ""
         number = error.errno or 0
         raise ArtifactError(
-            f"{what}: {said}{where}.", _REMEDIES.get(number, ""), retryable=number in _RETRYABLE
+            f"{what}: {said}{where}.",
+            _REMEDIES.get(number, ""),
+            retryable=number in _RETRYABLE,
+            code=errno.errorcode.get(number, ""),
         ) from None

@@ -200,6 +200,7 @@ def _checked(path: str) -> str:
         raise ArtifactError(
             f"MLflow's server cannot keep a file called {path!r} under its name.",
             "rename it: leave out %, # and ? and control characters",
+            code="InvalidObjectName",
         )
     return path
 
@@ -234,7 +235,9 @@ def _files_of(answer: requests.Response, folder: str, what: str) -> list[StoredF
             path = f"{folder}/{name}" if folder else name
             found.append(StoredFile(path, bool(entry.get("is_dir")), None if size is None else int(size)))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ArtifactError(f"{what}: the answer is not MLflow's ({error}).", "mend MLFLOW_TRACKING_URI") from None
+        raise ArtifactError(
+            f"{what}: the answer is not MLflow's ({error}).", "mend MLFLOW_TRACKING_URI", code="NotMLflow"
+        ) from None
     return sorted((one._replace(size_bytes=None) if one.is_dir else one) for one in found)
 
 

@@ -176,6 +176,7 @@ class ProxyRequests:
             raise ArtifactError(
                 f"{what}: {self.hide(_said(error))}",
                 "mend MLFLOW_TRACKING_URI, or MLFLOW_TRACKING_SERVER_CERT_PATH for a certificate of your own",
+                code="Certificate",
             ) from None
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             raise Lost(_said(error)) from None
@@ -195,7 +196,9 @@ class ProxyRequests:
         message = f"{what}: HTTP {status} {self.hide(said)}".rstrip()
         if status == 503 and "serve-artifacts" in said:
             return ArtifactError(
-                message, "start the MLflow server without --no-serve-artifacts, or give the experiment an s3:// root"
+                message,
+                "start the MLflow server without --no-serve-artifacts, or give the experiment an s3:// root",
+                code=f"HTTP {status}",
             )
         if status in _PASSING:
             return Lost(
@@ -206,8 +209,10 @@ class ProxyRequests:
             )
         if 300 <= status < 400:
             to = self.hide(mask_uri(answer.headers.get("Location", "")))
-            return ArtifactError(f"{message}: it sends us to {to}.", "set MLFLOW_TRACKING_URI to where the server is")
-        return NotThereError(message) if status == 404 else ArtifactError(message, _HINTS.get(status, ""))
+            hint = "set MLFLOW_TRACKING_URI to where the server is"
+            return ArtifactError(f"{message}: it sends us to {to}.", hint, code=f"HTTP {status}")
+        kind = NotThereError if status == 404 else ArtifactError
+        return kind(message, _HINTS.get(status, ""), code=f"HTTP {status}")
 
 
 class NotThereError(ArtifactError):

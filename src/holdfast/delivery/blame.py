@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from enum import Enum
 
 from holdfast.artifacts.s3.errors import needs_people
@@ -13,17 +12,13 @@ TRIES = 5
 # What no waiting and no other key changes.
 _OF_THE_FILE = {
     *("EntityTooLarge", "KeyTooLongError", "KeyTooLong", "InvalidObjectName", "XMinioInvalidObjectName"),
-    *("HTTP 413", "HTTP 414"),
+    *("HTTP 413", "HTTP 414", "ENAMETOOLONG"),
 }
-# A login, a right, or an address, which every other file needs as well; `needs_people` knows the rest of S3's.
+# A login, a right, an address or a disk, which every other file needs as well; `needs_people` knows the rest of S3's.
 _OF_ALL = {
-    *("MethodNotAllowed", "NotSignedUp", "InvalidBucketState", "NoPermission", "NoSpace"),
-    *("HTTP 401", "HTTP 402", "HTTP 403", "HTTP 405", "HTTP 407"),
+    *("MethodNotAllowed", "NotSignedUp", "InvalidBucketState", "NoPermission", "NoSpace", "NotMLflow", "Certificate"),
+    *("ParamValidation", "HTTP 401", "HTTP 402", "HTTP 403", "HTTP 405", "HTTP 407", "EACCES", "EPERM", "EROFS"),
 }
-_STATUS = re.compile(r": (HTTP \d{3})\b")
-# A remedy says best what is at fault.
-_RENAME = re.compile(r"rename it|choose shorter names|split the file")
-_MEND = re.compile(r"\b(?:MLFLOW|HOLDFAST|AWS)_[A-Z]|\bmake the folder writable|\bon a disk\b|\bon the disk\b")
 
 
 class Blame(Enum):
@@ -45,15 +40,8 @@ def blame_of(error: HoldfastError) -> Blame:
         return Blame.FILE
     if error.retryable or needs_people(error) or not isinstance(error, ArtifactError):
         return Blame.ELSEWHERE
-    code = _code_of(error)
-    if code in _OF_THE_FILE or _RENAME.match(error.hint):
+    if error.code in _OF_THE_FILE:
         return Blame.FILE
-    if code in _OF_ALL or code.startswith(("HTTP 3", "HTTP 5")) or _MEND.search(error.hint):
+    if error.code in _OF_ALL or error.code.startswith(("HTTP 3", "HTTP 5")):
         return Blame.ELSEWHERE
     return Blame.PERHAPS_FILE
-
-
-def _code_of(error: ArtifactError) -> str:
-    """Return an error's code; a tracking server's refusal has its status in the text alone."""
-    found = None if error.code else _STATUS.search(error.message)
-    return found[1] if found else error.code
