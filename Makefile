@@ -26,14 +26,14 @@ quickstart: .make/quickstart ## Train, track, register, promote and load back a 
 	@$(BIN)/holdfast quickstart
 
 test: .make/test $(WHEEL) .make/oldest ## All tests, on the built wheel, with the newest and the oldest MLflow
-	PYTHONPATH=$(WHEEL) HOLDFAST_TESTED_WHEEL=$(WHEEL) $(BIN)/python -m pytest $(PYTEST_FLAGS)
-	PYTHONPATH=$(WHEEL) HOLDFAST_TESTED_WHEEL=$(WHEEL) $(OLDEST)/bin/python -m pytest tests/contract $(PYTEST_FLAGS)
+	PYTHONPATH=$(CURDIR)/$(WHEEL) HOLDFAST_TESTED_WHEEL=$(WHEEL) $(BIN)/python -m pytest $(PYTEST_FLAGS)
+	PYTHONPATH=$(CURDIR)/$(WHEEL) HOLDFAST_TESTED_WHEEL=$(WHEEL) $(OLDEST)/bin/python -m pytest tests/contract $(PYTEST_FLAGS)
 
 test-unit: .make/test ## The unit tier alone, on the sources
 	$(BIN)/python -m pytest tests/unit $(PYTEST_FLAGS)
 
 test-oldest: $(WHEEL) .make/oldest ## The suites of the tracker and the registry with the oldest MLflow
-	PYTHONPATH=$(WHEEL) HOLDFAST_TESTED_WHEEL=$(WHEEL) $(OLDEST)/bin/python -m pytest tests/contract $(PYTEST_FLAGS)
+	PYTHONPATH=$(CURDIR)/$(WHEEL) HOLDFAST_TESTED_WHEEL=$(WHEEL) $(OLDEST)/bin/python -m pytest tests/contract $(PYTEST_FLAGS)
 
 bench: .make/test .make/bench ## Measure against plain MLflow and other loggers, side by side; BENCH_FLAGS="--only calls"
 	$(BIN)/python -m benchmarks $(BENCH_FLAGS)
