@@ -41,23 +41,24 @@ class Fallback:
         self._tracking_uri = tracking_uri
 
     def send(
-        self, sources: Sequence[tuple[Path, str]], access: S3Access, upload: Callable[[float | None], None]
+        self,
+        delivery: Delivery,
+        sources: Sequence[tuple[Path, str]],
+        access: S3Access,
+        upload: Callable[[float], None],
     ) -> None:
-        """Upload files; where the journal is in force and the store cannot be reached, let the uploader do it later.
+        """Upload files; where the store cannot be reached, let the uploader do it later.
 
         Args:
+            delivery: The journal that is in force; see `delivery`.
             sources: Each file, and its path below the root.
             access: How S3 is reached.
-            upload: Uploads them, trying for so many seconds without progress (None: as the settings say).
+            upload: Uploads them, trying for so many seconds without progress.
 
         Raises:
-            ArtifactError: The store refused them, or cannot be reached and no journal is in force.
-            JournalError: Neither can the journal be written to.
+            ArtifactError: The store refused them.
+            JournalError: It cannot be reached, and the journal cannot be written to.
         """
-        delivery = self._delivery()
-        if delivery is None:
-            upload(None)
-            return
         if not self._is_missing():
             try:
                 upload(_PATIENCE_S)
@@ -70,7 +71,8 @@ class Fallback:
         run_id = self._run_id(delivery)
         delivery.hand_over(run_id, sources, self._root_uri, access, load_settings().artifact_root)
 
-    def _delivery(self) -> Delivery | None:
+    def delivery(self) -> Delivery | None:
+        """Return the journal that is in force for the runs of this root, or None."""
         if is_server():
             return None
         if self._tracking_uri is None:

@@ -16,7 +16,6 @@ from holdfast.errors import ArtifactError, InvalidInputError
 from holdfast.plugins.access import access_of_caller
 from holdfast.plugins.fallback import Fallback
 from holdfast.plugins.mlflow_errors import mlflow_error
-from holdfast.plugins.switch import delivery_for, is_server
 
 
 class ProxiedRepository(MlflowArtifactsRepository):  # type: ignore[misc]  # MLflow has no types
@@ -31,6 +30,7 @@ class ProxiedRepository(MlflowArtifactsRepository):  # type: ignore[misc]  # MLf
     def __init__(self, artifact_uri: str, *args: Any, **kwargs: Any) -> None:
         super().__init__(artifact_uri, *args, **kwargs)
         self._root_uri = artifact_uri
+        self._fallback = Fallback(artifact_uri, getattr(self, "tracking_uri", None))
 
     def log_artifact(self, local_file: str | os.PathLike[str], artifact_path: str | None = None) -> None:
         """Store a file; in the journal, where that is in force and the server cannot be reached."""
@@ -55,39 +55,32 @@ class ProxiedRepository(MlflowArtifactsRepository):  # type: ignore[misc]  # MLf
         super().delete_artifacts(path or None)
 
     def _send(self, upload: Callable[[], Any], sources: Callable[[], Sequence[tuple[Path, str]]]) -> None:
-        tracking_uri = self._tracking_uri()
         try:
             found = sources()
             for _, name in found:
                 _check_name(name)
         except InvalidInputError as error:
             raise mlflow_error(error) from None
-        delivery = None if is_server() else delivery_for(tracking_uri)
+        delivery = self._fallback.delivery()
         if delivery is None:
             upload()
             return
 
-        def send(_: float | None) -> None:
+        server = delivery.target.destination
+
+        def send(_: float) -> None:
             # MLflow itself would try for minutes.
             if not delivery.is_reachable():
-                raise ArtifactError(f"{tracking_uri} cannot be reached.", retryable=True)
+                raise ArtifactError(f"{server} cannot be reached.", retryable=True)
             try:
                 upload()
             except (requests.ConnectionError, requests.Timeout) as error:
-                raise ArtifactError(
-                    f"{tracking_uri} cannot be reached: {type(error).__name__}.", retryable=True
-                ) from None
+                raise ArtifactError(f"{server} cannot be reached: {type(error).__name__}.", retryable=True) from None
 
         try:
-            Fallback(self._root_uri, tracking_uri).send(found, access_of_caller(self._root_uri), send)
+            self._fallback.send(delivery, found, access_of_caller(self._root_uri), send)
         except ArtifactError as error:
             raise mlflow_error(error) from None
-
-    def _tracking_uri(self) -> str:
-        import mlflow
-
-        found: str = getattr(self, "tracking_uri", None) or mlflow.get_tracking_uri()
-        return found
 
 
 def _check_name(name: str) -> None:

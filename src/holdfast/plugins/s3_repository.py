@@ -105,10 +105,16 @@ class S3Repository(S3ArtifactRepository):  # type: ignore[misc]  # MLflow has no
 
     def _send(self, sources: Sequence[tuple[Path, str]]) -> None:
         access = self._access()
-        self._fallback.send(sources, access, lambda deadline_s: self._upload(sources, access, deadline_s))
+        delivery = self._fallback.delivery()
+        if delivery is None:
+            self._upload(sources, access)
+            return
+        self._fallback.send(
+            delivery, sources, access, lambda deadline_s: self._upload(sources, access.within(deadline_s))
+        )
 
-    def _upload(self, sources: Sequence[tuple[Path, str]], access: S3Access, deadline_s: float | None) -> None:
-        files = files_for(access if deadline_s is None else access.within(deadline_s))
+    def _upload(self, sources: Sequence[tuple[Path, str]], access: S3Access) -> None:
+        files = files_for(access)
         meter = meter_for(doing="upload")
         try:
             files.upload([Item(local, join_uri(self.artifact_uri, name)) for local, name in sources], meter)
