@@ -24,7 +24,7 @@ from holdfast.errors import HoldfastError
 from holdfast.journal.checkpoint import load_checkpoint
 from holdfast.journal.filesystem import OsFileSystem
 from holdfast.journal.layout import JournalPaths
-from holdfast.journal.lease import Life, life_of
+from holdfast.journal.lease import has_writers
 from holdfast.journal.locks import FileLock
 from holdfast.journal.retention import retire, retire_leases
 
@@ -267,10 +267,7 @@ class Shipper:
     # -- the end ----------------------------------------------------------------------
 
     def _has_writers(self) -> bool:
-        own = self._own()
-        names = [entry.name for entry in os.scandir(self._paths.processes)] if self._paths.processes.exists() else []
-        processes = [name.removesuffix(".lease") for name in names if name.endswith(".lease")]
-        return any(life_of(self._paths, process, own) is Life.ALIVE for process in processes)
+        return has_writers(self._paths, self._own())
 
     def _has_new_work(self) -> bool:
         return any(

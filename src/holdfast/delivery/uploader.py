@@ -25,7 +25,7 @@ from holdfast.errors import HoldfastError
 from holdfast.journal.checkpoint import load_checkpoint
 from holdfast.journal.filesystem import OsFileSystem
 from holdfast.journal.layout import JournalPaths
-from holdfast.journal.lease import Life, life_of
+from holdfast.journal.lease import has_writers
 from holdfast.journal.locks import FileLock, is_held
 from holdfast.journal.parcel import Parcel
 from holdfast.journal.spool import Spool
@@ -132,7 +132,7 @@ class Uploader:
         try:
             for known in self._due():
                 known.tried_s = time.monotonic()
-                known.place = place_of(root_of(self._paths, known.parcel))
+                known.place = self._place_of(known)
                 known.future = parcels.submit(partial(self._uploads.send, known.parcel))
             self._see_to_offline_files(folders)
         except RuntimeError:  # the interpreter is ending
@@ -192,12 +192,12 @@ class Uploader:
         for known in sorted(first, key=lambda known: known.tried_s):
             if busy >= _AT_ONCE:
                 return
-            if known.future is None and known.due_s <= now and self._may_ask(place_of(self._root_of(known))):
+            if known.future is None and known.due_s <= now and self._may_ask(self._place_of(known)):
                 busy += 1
                 yield known
 
-    def _root_of(self, known: _Known) -> str | None:
-        return root_of(self._paths, known.parcel)
+    def _place_of(self, known: _Known) -> str:
+        return place_of(root_of(self._paths, known.parcel))
 
     def _may_ask(self, place: str) -> bool:
         """Whether a store may be asked: one that failed gets one request at a time, after a while."""
@@ -296,9 +296,7 @@ class Uploader:
     # -- the end ----------------------------------------------------------------------
 
     def _has_writers(self) -> bool:
-        names = OsFileSystem().list(self._paths.processes)
-        processes = [name.removesuffix(".lease") for name in names if name.endswith(".lease")]
-        return any(life_of(self._paths, process, self._own()) is Life.ALIVE for process in processes)
+        return has_writers(self._paths, self._own())
 
     def _is_over(self) -> bool:
         if time.monotonic() - self._worked_s > _PATIENCE_S and not self._has_writers():

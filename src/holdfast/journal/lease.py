@@ -10,6 +10,7 @@ from enum import Enum
 from functools import cache
 from pathlib import Path
 
+from holdfast.journal.filesystem import OsFileSystem
 from holdfast.journal.layout import JournalPaths
 from holdfast.journal.locks import lock_process_file
 
@@ -88,6 +89,22 @@ def life_of(paths: JournalPaths, process: str, own: str | None = None) -> Life:
     if about.get("boot") != boot_id():
         return Life.GONE
     return Life.ALIVE if _is_locked(path) else Life.GONE
+
+
+def leased(paths: JournalPaths) -> list[str]:
+    """Return the processes that have a lease in a journal, whether they live or not."""
+    names = OsFileSystem().list(paths.processes)
+    return [name.removesuffix(".lease") for name in names if name.endswith(".lease")]
+
+
+def has_writers(paths: JournalPaths, own: str | None = None) -> bool:
+    """Whether a process of this machine lives that logs to a journal.
+
+    Args:
+        paths: The journal.
+        own: The name of the calling process in this journal.
+    """
+    return any(life_of(paths, process, own) is Life.ALIVE for process in leased(paths))
 
 
 def _life_without_lease(path: Path) -> Life:

@@ -11,7 +11,7 @@ from pathlib import Path
 from holdfast.journal.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from holdfast.journal.filesystem import FileSystem, OsFileSystem
 from holdfast.journal.layout import JournalPaths, RunPaths, parse_segment_name
-from holdfast.journal.lease import Life, life_of
+from holdfast.journal.lease import Life, leased, life_of
 from holdfast.journal.locks import FileLock
 from holdfast.journal.spool import Spool
 
@@ -137,7 +137,7 @@ def _put_back_what_is_new(files: FileSystem, run: RunPaths, grave: Path, checkpo
 def retire_leases(paths: JournalPaths) -> None:
     """Delete the leases of processes that are gone and that nothing in the journal names."""
     files = OsFileSystem()
-    processes = [name.removesuffix(".lease") for name in files.list(paths.processes) if name.endswith(".lease")]
+    processes = leased(paths)
     # Asked before the segments are listed: what a process that is gone has written is then all there.
     gone = [process for process in processes if life_of(paths, process) is Life.GONE]
     named = {
