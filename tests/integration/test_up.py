@@ -58,6 +58,7 @@ def test_up_serves_the_projects_runs_and_ends_on_ctrl_c(sqlite_uri: str, unique:
         through = MLflowTracker(tracking_uri=url, experiment_name=f"{unique}-proxied")
         with through.run() as proxied:
             through.log_artifact(tmp_path / "f.txt", "")
+        through.flush()  # the file goes up in another process
         assert through.get_run_info(proxied)["artifact_uri"].startswith("mlflow-artifacts:/")
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=60) == 0
