@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
+import socket
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 
 import pytest
+from journaling import until
 
 from holdfast.backend.rest_sender import RestSender
 from holdfast.backend.store_sender import StoreSender
@@ -200,3 +206,32 @@ def test_a_wrong_password_of_a_database_needs_people(postgres_uri: str, canary: 
 def test_a_missing_driver_needs_people() -> None:
     sender = StoreSender("mysql+holdfastless://ann@127.0.0.1:1/x")
     assert fails(lambda: sender.get_run("0" * 32)).needs_people
+
+
+def test_it_leaves_nothing_running_that_connects_while_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection is served a moment after it was accepted; that moment may lie behind the end."""
+    complaints: list[str] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda found: complaints.append(str(found.exc_value)))
+    for _ in range(20):
+        stop = threading.Event()
+        with FaultProxy("127.0.0.1:9") as proxy:
+            proxy.answer(503)
+            clients = [threading.Thread(target=_keep_connecting, args=(proxy.address, stop)) for _ in range(3)]
+            for client in clients:
+                client.start()
+            until(lambda: bool(proxy._relay.open))
+        stop.set()
+        for client in clients:
+            client.join()
+    gc.collect()
+    assert complaints == []
+
+
+def _keep_connecting(address: str, stop: threading.Event) -> None:
+    host, port = address.split(":")
+    open_ones = []
+    while not stop.is_set():
+        with contextlib.suppress(OSError):
+            open_ones.append(socket.create_connection((host, int(port)), timeout=0.5))
+    for one in open_ones:
+        one.close()

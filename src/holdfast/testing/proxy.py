@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import ssl
 import threading
 from collections.abc import Coroutine, Mapping
@@ -94,7 +95,7 @@ class FaultProxy:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._do(self._shut())
+        self._do(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -203,3 +204,14 @@ class FaultProxy:
             reset(writer)
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _end(self) -> None:
+        """Shut, and end what began meanwhile: a connection that was just accepted is served a moment later."""
+        await self._shut()
+        await asyncio.sleep(0)
+        while others := asyncio.all_tasks() - {asyncio.current_task()}:
+            for task in others:
+                # One that has not begun cannot catch its cancellation, about which asyncio would complain.
+                if inspect.getcoroutinestate(task.get_coro()) != inspect.CORO_CREATED:  # type: ignore[arg-type]
+                    task.cancel()
+            await asyncio.sleep(0)
