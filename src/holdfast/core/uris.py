@@ -243,7 +243,9 @@ def normalize_artifact_root(uri: str, setting: str = "MLFLOW_ARTIFACT_ROOT", bas
     head, _, rest = text.partition(":")
     if not _trim(rest) and scheme != "mlflow-artifacts":
         raise InvalidInputError(f"{setting}={text} names no place.", f"write {setting}={head.lower()}://bucket/prefix")
-    return f"{head.lower()}:{_squeeze(rest)}"
+    place = _squeeze(rest)
+    # Three slashes leave the host out, which MLflow writes with one.
+    return f"{head.lower()}:{place[2:] if scheme == 'mlflow-artifacts' and place.startswith('///') else place}"
 
 
 def _why_no_artifact_root(text: str, scheme: str, setting: str) -> tuple[str, str]:
@@ -260,7 +262,7 @@ def _why_no_artifact_root(text: str, scheme: str, setting: str) -> tuple[str, st
 
 def _squeeze(rest: str) -> str:
     path = rest.lstrip("/")
-    slashes = "/" * min(2, len(rest) - len(path))
+    slashes = "/" * min(3, len(rest) - len(path))
     return slashes + re.sub(r"/{2,}", "/", _trim(path))
 
 

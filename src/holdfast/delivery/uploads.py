@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from holdfast.artifacts.store import check_path
 from holdfast.artifacts.transfer import SILENT, Item, Meter, Sent
+from holdfast.core.locations import lies_below
 from holdfast.core.redaction import Redactor
 from holdfast.core.uris import file_uri, scheme_of
 from holdfast.delivery.blame import TRIES, Blame, blame_of
@@ -180,9 +181,7 @@ def place_of(root_uri: str | None) -> str:
 
 def is_below(root_uri: str | None, above: str | None) -> bool:
     """Whether a root lies at or below another one."""
-    if root_uri is None or not above:
-        return False
-    return root_uri == above or root_uri.startswith(above.rstrip("/") + "/")
+    return root_uri is not None and bool(above) and lies_below(root_uri, str(above))
 
 
 class Order:

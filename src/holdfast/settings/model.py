@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, NamedTuple, NoReturn
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FieldSerializationInfo, SecretStr, field_serializer
 
+from holdfast.core.locations import lies_below
 from holdfast.core.uris import MASK, is_database, mask_uri, scheme_of, secrets_in
 from holdfast.errors import InvalidInputError, SettingsError
 from holdfast.settings.credentials import Credentials
@@ -130,7 +131,7 @@ class Settings(BaseModel):
     def is_elsewhere(self, location: str) -> bool:
         """Whether an artifact location lies outside of the root that somebody configured; not so where nobody did."""
         root = self.artifact_root
-        return self.artifact_root_is_configured and root is not None and not location.startswith(root)
+        return self.artifact_root_is_configured and root is not None and not lies_below(location, root)
 
     def secrets(self) -> tuple[str, ...]:
         """Return every secret value, for redacting texts that come from elsewhere; never show the result."""
