@@ -128,6 +128,7 @@ def make_answer(status: int, headers: Mapping[str, str], body: str | bytes) -> b
 def reset(writer: asyncio.StreamWriter) -> None:
     """Throw a connection away; the other side sees that it was reset."""
     connection = writer.get_extra_info("socket")
-    with suppress(OSError):  # closed already
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RST_ON_CLOSE)
+    if connection is not None:  # one of TLS that is closed already has none
+        with suppress(OSError):  # closed already
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RST_ON_CLOSE)
     writer.transport.abort()
