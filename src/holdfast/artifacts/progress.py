@@ -22,11 +22,16 @@ _QUIET_S = 2.0
 _LINE_EVERY_S = 10.0
 _DRAW_EVERY_S = 0.2
 _RATE_OVER_S = 10.0
-_WORDS = {"upload": ("uploading", "uploaded"), "download": ("downloading", "downloaded")}
+_WORDS = {
+    "upload": ("uploading", "uploaded"),
+    "download": ("downloading", "downloaded"),
+    "copy": ("copying", "copied"),
+    "count": ("counting", "counted"),
+}
 
 
 def meter_for(
-    doing: Literal["upload", "download"],
+    doing: Literal["upload", "download", "copy", "count"],
     stream: TextIO | None = None,
     quiet_s: float = _QUIET_S,
     line_every_s: float = _LINE_EVERY_S,

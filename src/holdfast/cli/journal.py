@@ -216,6 +216,7 @@ def drop(
 
     Example: holdfast journal export -o refused.jsonl && holdfast journal drop --all --yes
     """
+    from holdfast.cli.asking import is_sure
     from holdfast.cli.output import get_output
     from holdfast.core.redaction import Redactor
     from holdfast.delivery.mending import drop as drop_run
@@ -237,21 +238,8 @@ def drop(
         out.line("No files wait to be uploaded." if waiting else "Nothing is set aside.")
     elif dry_run:
         out.hint("nothing was deleted (--dry-run)")
-    elif yes or _is_sure():
+    elif is_sure("Delete this for good?", yes, "Nothing was deleted"):
         out.line(f"{_counted(sum(delete(run) for run in runs), 'file' if waiting else 'thing')} deleted.")
-
-
-def _is_sure() -> bool:
-    """Ask.
-
-    Raises:
-        InvalidInputError: There is nobody to ask.
-    """
-    from holdfast.errors import InvalidInputError
-
-    if not sys.stdin.isatty():
-        raise InvalidInputError("Nothing was deleted: there is no terminal to ask on.", "say so with --yes")
-    return typer.confirm("Delete this for good?")
 
 
 def _show_refused(out: Output, run: FoundRun, redact: Redactor) -> None:

@@ -1,0 +1,33 @@
+"""The settings of a place that has keys of its own: a file like `.env`, read by itself."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from holdfast.artifacts.access import S3Access, access_of
+from holdfast.errors import SettingsError
+from holdfast.settings import load_settings
+from holdfast.settings.dotenv_file import read_file
+from holdfast.settings.layers import Report, reveal
+
+
+def access_in(path: Path) -> S3Access:
+    """Return the way to S3 that a file like `.env` describes; the project's own settings have no part in it.
+
+    Args:
+        path: The file: MLFLOW_AWS_ACCESS_KEY_ID, MLFLOW_AWS_SECRET_ACCESS_KEY or MLFLOW_AWS_PROFILE,
+            MLFLOW_S3_ENDPOINT_URL and so on.
+
+    Raises:
+        SettingsError: It cannot be read, or what it says cannot be used.
+    """
+    report = Report()
+    if not path.is_file():
+        raise SettingsError(f"There is no file {path}.", "give --to-env a file with NAME=value lines")
+    values = read_file(path, report).values
+    if report.problems:
+        raise SettingsError(report.problems[0].message, report.problems[0].hint)
+    environ = {name: str(reveal(value)) for name, value in values.items()}
+    with tempfile.TemporaryDirectory(prefix="holdfast-") as empty:
+        return access_of(load_settings(start=Path(empty), environ=environ))
