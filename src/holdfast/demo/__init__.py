@@ -1,0 +1,1 @@
+"""Demonstrations that run the real thing, on servers of their own, and say what they saw."""
