@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from holdfast.doctor.examine import examine
     from holdfast.errors import HoldfastError
     from holdfast.project import Project, open_project
     from holdfast.registry import ModelRegistry, ModelVersioning
@@ -35,6 +36,7 @@ __all__ = [
     "Project",
     "Settings",
     "__version__",
+    "examine",
     "get_mlflow_config",
     "initialize_mlflow",
     "load_settings",
@@ -51,6 +53,7 @@ _HOMES = {
     "ModelVersioning": "holdfast.registry",
     "Project": "holdfast.project",
     "Settings": "holdfast.settings",
+    "examine": "holdfast.doctor.examine",
     "get_mlflow_config": "holdfast.tracking",
     "initialize_mlflow": "holdfast.tracking",
     "load_settings": "holdfast.settings",

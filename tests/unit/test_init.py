@@ -20,18 +20,12 @@ from typer.testing import CliRunner, Result
 
 from holdfast.cli import config
 from holdfast.cli import init as init_file
-from holdfast.cli.init import (
-    apply_steps,
-    dotenv_template,
-    ignores,
-    ignores_dotenv,
-    missing_names,
-    plan_init,
-    pyproject_block,
-)
+from holdfast.cli.init import dotenv_template, missing_names, plan_init, pyproject_block
 from holdfast.core.promotion import parse_rule
 from holdfast.errors import SettingsError
 from holdfast.settings import load_settings
+from holdfast.settings.file_steps import apply_steps
+from holdfast.settings.gitignore import ignores
 from holdfast.settings.names import FIELDS
 
 CANARY = "cAnArY7f3e"
@@ -224,12 +218,12 @@ def test_force_appends_missing_names_as_comments(project: Path) -> None:
     ],
 )
 def test_whether_a_gitignore_ignores_dotenv(gitignore: str, is_ignored: bool, project: Path) -> None:
-    assert ignores_dotenv(gitignore) == is_ignored
+    assert ignores(gitignore, ".env") == is_ignored
     (project / ".gitignore").write_text(gitignore)
     run("init")
     after = (project / ".gitignore").read_text()
     assert after.startswith(gitignore)
-    assert ignores_dotenv(after)
+    assert ignores(after, ".env")
     added = after.removeprefix(gitignore).splitlines()
     assert (".env" in added) != is_ignored
     assert ".holdfast/" in added
@@ -243,7 +237,7 @@ def test_git_agrees_about_what_is_ignored(project: Path) -> None:
     for gitignore in ("", ".env*\n!.env.example\n", ".env\n!.env\n", ".env/\n", "src/.env\n", ".env  \n", "**/.env"):
         (project / ".gitignore").write_text(gitignore)
         answer = subprocess.run([*git, "check-ignore", "-q", ".env"], check=False).returncode
-        assert ignores_dotenv(gitignore) == (answer == 0), gitignore
+        assert ignores(gitignore, ".env") == (answer == 0), gitignore
 
 
 # --- What is dangerous -----------------------------------------------------------------------

@@ -16,12 +16,14 @@ _SQLITE_WAIT_S = 30
 
 
 @contextmanager
-def connected(uri: str, timeout_s: int) -> Iterator[Connection]:
+def connected(uri: str, timeout_s: int, lock_wait_s: int | None = None) -> Iterator[Connection]:
     """Connect once, without MLflow's two minutes of retries; the connection is closed at the end.
 
     Args:
         uri: A normalised database URI. A SQLite file that is missing is made.
         timeout_s: How long PostgreSQL and MySQL may take; a `connect_timeout` in the URI wins.
+        lock_wait_s: How long a SQLite file that somebody else writes to is waited for, half a minute if not given; a
+            `timeout` in the URI wins.
 
     Raises:
         ImportError: SQLAlchemy or the driver is not installed.
@@ -30,22 +32,22 @@ def connected(uri: str, timeout_s: int) -> Iterator[Connection]:
     from sqlalchemy import create_engine
     from sqlalchemy.pool import NullPool
 
-    engine = create_engine(uri, connect_args=_options(uri, timeout_s), poolclass=NullPool)
+    engine = create_engine(uri, connect_args=_options(uri, timeout_s, lock_wait_s), poolclass=NullPool)
     with engine.connect() as connection:
         yield connection
 
 
-def check_opens(uri: str, timeout_s: int = 5) -> None:
-    """Open the database and read a little of it; raises as `connected` does."""
+def check_opens(uri: str, timeout_s: int = 5, lock_wait_s: int | None = None) -> None:
+    """Open the database and read a little of it; takes and raises what `connected` does."""
     from sqlalchemy import text
 
-    with connected(uri, timeout_s) as connection:
+    with connected(uri, timeout_s, lock_wait_s) as connection:
         # SQLite opens any file; only reading tells whether it is a database.
         connection.execute(text("PRAGMA schema_version" if scheme_of(uri) == "sqlite" else "SELECT 1"))
 
 
-def _options(uri: str, timeout_s: int) -> dict[str, int]:
+def _options(uri: str, timeout_s: int, lock_wait_s: int | None) -> dict[str, int]:
     scheme = scheme_of(uri)
     if scheme == "sqlite":
-        return {"timeout": _SQLITE_WAIT_S} if "timeout=" not in uri else {}
+        return {"timeout": _SQLITE_WAIT_S if lock_wait_s is None else lock_wait_s} if "timeout=" not in uri else {}
     return {"connect_timeout": timeout_s} if scheme in ("postgresql", "mysql") and "connect_timeout" not in uri else {}

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from holdfast.backend.database import connected
 from holdfast.core.redaction import Redactor
+from holdfast.core.sending import ExperimentRef
 from holdfast.core.uris import is_database, mask_uri, scheme_of, sqlite_path
 
 _TIMEOUT_S = 2.0
@@ -60,6 +61,28 @@ def _ask_database(uri: str, experiment: str) -> ExperimentPlace:
     with connected(uri, int(_TIMEOUT_S)) as connection:
         row = connection.execute(query, {"name": experiment}).first()
     return ExperimentPlace(None, "not created yet") if row is None else ExperimentPlace(str(row[0]))
+
+
+def experiment_in(uri: str, name: str, timeout_s: int) -> ExperimentRef | None:
+    """Return the experiment of a database, deleted or not; None where there is none, or no table of them.
+
+    Args:
+        uri: A normalised database URI; of SQLite, of a file that exists.
+        name: The experiment's name.
+        timeout_s: How long connecting, and waiting for another writer, may take, in seconds.
+
+    Raises:
+        ImportError: SQLAlchemy or the driver is not installed.
+        Exception: Whatever the driver raises.
+    """
+    from sqlalchemy import inspect, text
+
+    query = text("SELECT experiment_id, artifact_location, lifecycle_stage FROM experiments WHERE name = :name")
+    with connected(uri, timeout_s, lock_wait_s=timeout_s) as connection:
+        if not inspect(connection).has_table("experiments"):
+            return None
+        row = connection.execute(query, {"name": name}).first()
+    return None if row is None else ExperimentRef(str(row[0]), name, str(row[1] or ""), row[2] == "deleted")
 
 
 def _ask_server(uri: str, experiment: str) -> ExperimentPlace:

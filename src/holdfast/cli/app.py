@@ -15,7 +15,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from holdfast.cli import config, files, init, journal, models, quickstart, runs, sync, up, verify
+from holdfast.cli import config, demo, doctor, files, init, journal, models, quickstart, runs, s3, sync, up, verify
 
 app = typer.Typer(
     name="holdfast",
@@ -27,11 +27,14 @@ app = typer.Typer(
 )
 app.command("init")(init.init)
 app.add_typer(config.app, name="config")
+app.command("doctor")(doctor.doctor)
 app.command("quickstart")(quickstart.quickstart)
 app.command("up")(up.up)
 app.add_typer(runs.app, name="runs")
 app.add_typer(models.app, name="models")
 app.add_typer(files.app, name="files")
+app.add_typer(s3.app, name="s3")
+app.add_typer(demo.app, name="demo")
 app.command("sync")(sync.sync)
 app.command("verify")(verify.verify)
 app.add_typer(journal.app, name="journal")

@@ -7,20 +7,18 @@ first, so that a problem with one file stops the command before it has written a
 
 from __future__ import annotations
 
-import os
 import re
-import shlex
 import tomllib
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+if TYPE_CHECKING:
+    from holdfast.settings.file_steps import Step
+
 _SECRET_MODE = 0o600
-_COMMON_MODE = 0o666  # less the umask
 _DOTENV_HEAD = """\
 # Settings of this project, for this machine. Not for git: it may hold keys.
 # The process's environment wins over this file; this file wins over [tool.holdfast] in pyproject.toml.
@@ -43,25 +41,6 @@ _PROMOTION = """\
 """
 
 
-@dataclass(frozen=True)
-class Step:
-    """One file's part of the plan.
-
-    Attributes:
-        path: The file.
-        action: `create`, `append`, or `keep`.
-        reason: Why, for people.
-        text: What is written.
-        mode: The permissions of a new file.
-    """
-
-    path: Path
-    action: str
-    reason: str
-    text: str = field(default="", repr=False)
-    mode: int = _COMMON_MODE
-
-
 def init(
     force: Annotated[
         bool, typer.Option("--force", help="Append the names that an existing .env lacks, as comments.")
@@ -78,6 +57,7 @@ def init(
     Example: holdfast init --dry-run
     """
     from holdfast.cli.output import get_output
+    from holdfast.settings.file_steps import apply_steps
     from holdfast.settings.folder import find_project_folder
 
     steps = plan_init(find_project_folder().root, force)
@@ -109,9 +89,10 @@ def plan_init(root: Path, force: bool = False) -> list[Step]:
         SettingsError: A file is malformed, a folder, a link, or cannot be read; all such problems are told.
     """
     from holdfast.errors import SettingsError
+    from holdfast.settings.gitignore import plan_gitignore
 
     planners: list[Callable[[], Step]] = [
-        lambda: _plan_gitignore(root / ".gitignore"),
+        lambda: plan_gitignore(root / ".gitignore"),
         lambda: _plan_dotenv(root / ".env", force),
         lambda: _plan_pyproject(root / "pyproject.toml"),
     ]
@@ -129,123 +110,12 @@ def plan_init(root: Path, force: bool = False) -> list[Step]:
     return steps
 
 
-def apply_steps(steps: list[Step]) -> None:
-    """Carry out the steps; each file is on the disk when this returns.
-
-    Raises:
-        SettingsError: A file cannot be written, or appeared since the plan was made.
-    """
-    from holdfast.errors import SettingsError
-
-    for step in steps:
-        try:
-            if step.action != "keep":
-                _write(step)
-        except OSError as error:
-            raise SettingsError(
-                f"{step.path} cannot be written: {error.strerror}.",
-                f"see `ls -ld {step.path.parent}`, then run `holdfast init` again",
-            ) from None
-
-
-def _write(step: Step) -> None:
-    is_new = step.action == "create"
-    flags = os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC | (os.O_CREAT | os.O_EXCL if is_new else os.O_APPEND)
-    descriptor = os.open(step.path, flags, step.mode)
-    with os.fdopen(descriptor, "wb", buffering=0) as file:
-        size = os.fstat(descriptor).st_size
-        try:
-            _write_all(descriptor, step.text.encode())
-            os.fsync(descriptor)
-        except OSError:
-            file.truncate(size)  # a full disk leaves no half block behind
-            raise
-
-
-def _write_all(descriptor: int, content: bytes) -> None:
-    while content:
-        content = content[os.write(descriptor, content) :]
-
-
-def _existing(path: Path) -> str | None:
-    """Return the text of a file, or None where there is none.
-
-    Raises:
-        SettingsError: It is a link, a folder, or no UTF-8 text.
-    """
-    from holdfast.errors import SettingsError
-
-    if path.is_symlink():
-        raise SettingsError(
-            f"{path} is a link; nothing is written through it.",
-            f"{_unlink_command(path)}; then run `holdfast init` again",
-        )
-    if path.is_dir():
-        raise SettingsError(f"{path} is a folder (a virtual environment?), not a file.", f"rename it: mv {path} .venv")
-    try:
-        return path.read_bytes().decode("utf-8")
-    except FileNotFoundError:
-        return None
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise SettingsError(f"{path} cannot be read: {reason}.", f"see `ls -l {path}`") from None
-
-
-def _unlink_command(path: Path) -> str:
-    target = os.path.realpath(path)
-    if not os.path.exists(target):
-        return f"the link leads nowhere: rm {shlex.quote(str(path))}"
-    return f"make it a file of its own: cp --remove-destination {shlex.quote(target)} {shlex.quote(str(path))}"
-
-
-def _appended(path: Path, before: str, block: str, reason: str) -> Step:
-    """Return the step that puts `block` at the end, in the file's own line ends and after a whole line."""
-    gap = "" if not before or before.endswith("\n") else "\n"
-    text = gap + block
-    return Step(path, "append", reason, text.replace("\n", "\r\n") if "\r\n" in before else text)
-
-
-def _plan_gitignore(path: Path) -> Step:
-    before = _existing(path)
-    text = before or ""
-    ignored = {".env": ignores_dotenv(text), ".holdfast/": ignores(text, ".holdfast", is_folder=True)}
-    missing = [name for name, is_ignored in ignored.items() if not is_ignored]
-    if not missing:
-        return Step(path, "keep", "it ignores .env and .holdfast/ already")
-    block = "".join(_IGNORED[name] for name in missing)
-    reason = f"keeps {' and '.join(missing)} out of git"
-    return Step(path, "create", reason, block) if before is None else _appended(path, text, block, reason)
-
-
-_IGNORED = {
-    ".env": "# Settings and keys of this machine\n.env\n",
-    ".holdfast/": "# The journal of what was logged\n.holdfast/\n",
-}
-
-
-def ignores_dotenv(gitignore: str) -> bool:
-    """Whether the text of a .gitignore ignores the file `.env` beside it."""
-    return ignores(gitignore, ".env")
-
-
-def ignores(gitignore: str, name: str, is_folder: bool = False) -> bool:
-    """Whether the text of a .gitignore ignores a file or folder beside it; the last line that matches decides."""
-    ignored = False
-    for line in gitignore.splitlines():
-        pattern = line.rstrip()
-        is_negated = pattern.startswith("!")
-        pattern = re.sub(r"^(\*\*/|/)+", "", pattern.removeprefix("!"))
-        if is_folder:
-            pattern = pattern.removesuffix("/")
-        if pattern and not pattern.startswith("#") and fnmatchcase(name, pattern):
-            ignored = not is_negated
-    return ignored
-
-
 def _plan_dotenv(path: Path, force: bool) -> Step:
+    from holdfast.settings.file_steps import Step, appended, existing_text
+
     if path.is_symlink() and not path.is_dir():
         return Step(path, "keep", "it is a link")
-    before = _existing(path)
+    before = existing_text(path)
     if before is None:
         return Step(
             path,
@@ -260,7 +130,7 @@ def _plan_dotenv(path: Path, force: bool) -> Step:
     if not force:
         return Step(path, "keep", "it exists; --force appends the names it lacks, as comments")
     block = "\n# Added by `holdfast init --force`\n" + "".join(_dotenv_lines(name) for name in missing)
-    return _appended(path, before, block, f"{len(missing)} names as comments")
+    return appended(path, before, block, f"{len(missing)} names as comments")
 
 
 def missing_names(dotenv: str) -> list[str]:
@@ -296,15 +166,16 @@ def _dotenv_lines(name: str, is_set: bool = False) -> str:
 
 def _plan_pyproject(path: Path) -> Step:
     from holdfast.errors import SettingsError
+    from holdfast.settings.file_steps import Step, appended, existing_text
 
-    before = _existing(path)
+    before = existing_text(path)
     if before is None:
         return Step(path, "create", "settings that the project shares; marks its root", pyproject_block())
     tool = _parsed(before, path).get("tool", {})
     if isinstance(tool, dict) and "holdfast" in tool:
         return Step(path, "keep", "it has [tool.holdfast] already")
     block = pyproject_block() if not before.strip() else "\n" + pyproject_block()
-    step = _appended(path, before, block, "settings that the project shares")
+    step = appended(path, before, block, "settings that the project shares")
     try:
         tomllib.loads((before + step.text).removeprefix("\ufeff"))
     except tomllib.TOMLDecodeError:

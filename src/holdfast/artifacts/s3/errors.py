@@ -20,7 +20,8 @@ _REGION = "set MLFLOW_AWS_DEFAULT_REGION to {region}"
 _LATER = "the server asks to slow down; try again later, or lower HOLDFAST_TRANSFER_THREADS"
 _CHECKSUM = "set HOLDFAST_S3_CHECKSUMS=never: this server does not know the checksums"
 _SOURCE = "set MLFLOW_AWS_ACCESS_KEY_ID and MLFLOW_AWS_SECRET_ACCESS_KEY in .env, or MLFLOW_AWS_PROFILE"
-_REMEDIES = {
+# What mends each fault, by its code.
+REMEDIES = {
     "NoSuchBucket": "create the bucket, or mend its name in MLFLOW_ARTIFACT_ROOT; an experiment keeps its first root",
     "InvalidBucketName": "mend the bucket's name in MLFLOW_ARTIFACT_ROOT",
     "NoSuchKey": "see what is there with list_artifacts",
@@ -147,10 +148,10 @@ def _hint(fault: Fault, access: S3Access) -> str:
     if fault.code == "AccessDenied" and fault.operation.startswith("AssumeRole"):
         role = access.credentials.role
         return f"allow these keys sts:AssumeRole on {role.arn if role else 'the role'}, and see its external id"
-    if fault.code.startswith("KMS") and fault.code not in _REMEDIES:
+    if fault.code.startswith("KMS") and fault.code not in REMEDIES:
         return _KMS
     endpoint = mask_uri(access.endpoint_url) if access.endpoint_url else "the network"
-    hint = _REMEDIES.get(fault.code, "")
+    hint = REMEDIES.get(fault.code, "")
     hint = hint.replace("{region}", fault.region or "the bucket's region").replace(
         "{endpoint}", f"MLFLOW_S3_ENDPOINT_URL ({endpoint})" if access.endpoint_url else endpoint
     )

@@ -80,9 +80,14 @@ def is_forked() -> bool:
     return _used_in not in (None, os.getpid())
 
 
+def meddling() -> list[str]:
+    """Return the names in the environment that obstore would heed, and that no project has asked for."""
+    return [name for name in os.environ if name.upper() in _MEDDLING]
+
+
 def meddles() -> bool:
     """Whether the environment holds what obstore would heed and no project has asked for."""
-    return any(name.upper() in _MEDDLING for name in os.environ)
+    return bool(meddling())
 
 
 def fits(key: str) -> bool:

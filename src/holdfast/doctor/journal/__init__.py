@@ -1,0 +1,1 @@
+"""Checks of the journal and of who delivers it."""

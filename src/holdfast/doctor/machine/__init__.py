@@ -1,0 +1,1 @@
+"""Checks of this machine: environment, settings, packages, keys."""

@@ -1,0 +1,1 @@
+"""Checks of the tracking server, its database, and the experiment's place."""
