@@ -148,7 +148,7 @@ def _ask(connection: S3Connection, place: Place) -> Lifecycle:
     if answer.why_not == "denied":
         raise ArtifactError(
             f"The key may not ask for the lifecycle of s3://{place.bucket}: it takes {answer.action}.",
-            f"run it with keys that may ask (--profile NAME); changing it takes s3:PutLifecycleConfiguration",
+            "run it with keys that may ask (--profile NAME); changing it takes s3:PutLifecycleConfiguration",
         )
     raise ArtifactError(
         f"The server of s3://{place.bucket} has no lifecycle rules.", "delete by age with the server's own means"
