@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-# What the tests of migrations share lies in the tier of real servers.
-sys.path.insert(0, str(Path(__file__).parent.parent / "integration"))
+# What the tests of migrations share lies with them in the tier of real servers.
+sys.path.insert(0, str(Path(__file__).parent.parent / "integration" / "migration"))
 
 from migrating import World, contents, keys_of, moved
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,38 +14,10 @@ from typer.testing import CliRunner
 
 from holdfast.cli.app import app
 from holdfast.errors import ArtifactError, InvalidInputError, NotFoundError
-from holdfast.testing import FaultProxy
 from holdfast.testing import S3Access as Server
 from holdfast.testing.swift import SwiftAccess
 
 pytestmark = pytest.mark.timeout(120)
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest) -> str:
-    """A database of each kind."""
-    uri: str = request.getfixturevalue("sqlite_uri" if request.param == "sqlite" else "postgres_uri")
-    return uri
-
-
-@pytest.fixture
-def world(sqlite_uri: str, tmp_path: Path) -> World:
-    """A project on SQLite with files in a folder."""
-    return World(tmp_path / "project", sqlite_uri, str(tmp_path / "old root"))
-
-
-@pytest.fixture
-def bucket(s3_server: Server, unique: str) -> tuple[str, dict[str, str]]:
-    """A bucket, and the settings with its keys."""
-    name = f"m-{unique[-8:]}"
-    return name, keys_of(s3_server.add_account(unique, [name]), s3_server.endpoint_url)
-
-
-@pytest.fixture
-def proxied(bucket: tuple[str, dict[str, str]], s3_server: Server) -> Iterator[tuple[str, dict[str, str], FaultProxy]]:
-    """The same behind a network that fails on command."""
-    with FaultProxy(s3_server.endpoint_url) as proxy:
-        yield bucket[0], {**bucket[1], "MLFLOW_S3_ENDPOINT_URL": proxy.url}, proxy
 
 
 # -- there and back ---------------------------------------------------------------------

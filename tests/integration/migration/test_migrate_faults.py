@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from migrating import MIB, ODD, World, contents, keys_of, sums
+from migrating import MIB, ODD, World, contents, sums
 
 from holdfast.artifacts import local as local_files
 from holdfast.artifacts.transfer import Silent
@@ -17,29 +17,8 @@ from holdfast.bucket.migration import copying
 from holdfast.bucket.migration.ledger import taken
 from holdfast.errors import ArtifactError, HoldfastError
 from holdfast.testing import FaultProxy
-from holdfast.testing import S3Access as Server
 
 pytestmark = pytest.mark.timeout(120)
-
-
-@pytest.fixture
-def world(sqlite_uri: str, tmp_path: Path) -> World:
-    """A project on SQLite with files in a folder."""
-    return World(tmp_path / "project", sqlite_uri, str(tmp_path / "old root"))
-
-
-@pytest.fixture
-def bucket(s3_server: Server, unique: str) -> tuple[str, dict[str, str]]:
-    """A bucket, and the settings with its keys."""
-    name = f"m-{unique[-8:]}"
-    return name, keys_of(s3_server.add_account(unique, [name]), s3_server.endpoint_url)
-
-
-@pytest.fixture
-def proxied(bucket: tuple[str, dict[str, str]], s3_server: Server) -> Iterator[tuple[str, dict[str, str], FaultProxy]]:
-    """The same behind a network that fails on command."""
-    with FaultProxy(s3_server.endpoint_url) as proxy:
-        yield bucket[0], {**bucket[1], "MLFLOW_S3_ENDPOINT_URL": proxy.url}, proxy
 
 
 # -- what is there already --------------------------------------------------------------

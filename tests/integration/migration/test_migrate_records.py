@@ -21,19 +21,6 @@ from holdfast.testing.fixtures import RunningMlflow
 pytestmark = pytest.mark.timeout(120)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest) -> str:
-    """A database of each kind."""
-    uri: str = request.getfixturevalue("sqlite_uri" if request.param == "sqlite" else "postgres_uri")
-    return uri
-
-
-@pytest.fixture
-def world(sqlite_uri: str, tmp_path: Path) -> World:
-    """A project on SQLite with files in a folder."""
-    return World(tmp_path / "project", sqlite_uri, str(tmp_path / "old root"))
-
-
 # -- the tables -------------------------------------------------------------------------
 
 
