@@ -31,6 +31,7 @@ _TOPICS = {
     "delivery": "delivery",
     "registry": "registry",
     "transfers": "transfers",
+    "doctor": "examinations",
 }
 _VERSIONS = (
     "import importlib.metadata as m, json\n"
