@@ -67,6 +67,7 @@ class Context:
         # Those of the sources as well: keys that are not used, and those of settings that cannot be loaded.
         self.redact = Redactor((*(self._settings.secrets() if self._settings else ()), *self.sources.secrets()))
         self._lock = threading.RLock()
+        self._locks: dict[str, threading.RLock] = {}
         self._known: dict[str, Any] = {}
         self._left: dict[str, Callable[[], object]] = {}
         self._is_over = False
@@ -108,8 +109,11 @@ class Context:
     def once(self, name: str, make: Callable[[], _T]) -> _T:
         """Return what `make` returns, made once for all checks; an error is not kept."""
         with self._lock:
+            own_lock = self._locks.setdefault(name, threading.RLock())
+        # Not under the common lock: one that hangs here must not keep the others, nor the cleaning up.
+        with own_lock:
             if name not in self._known:
-                self._known[name] = make()
+                self.note(name, make())
             return cast(_T, self._known[name])
 
     def note(self, name: str, value: object) -> None:
