@@ -249,7 +249,7 @@ def test_batches_whose_answers_are_lost_are_stored_once(
     for _ in range(4):
         passed = proxy.count
         proxy.fail_next(2, "drop_answers")
-        until(lambda passed=passed: proxy.count > passed + 2)
+        until(lambda passed=passed: proxy.count > passed + 2, saying=place.tell)
     (place.folder / "enough").touch()
     assert child.ends(90) == 0, place.tell()
     check_whole(child, stored, run_id)

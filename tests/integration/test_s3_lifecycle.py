@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from typing import Any
 
+import mlflow
 import pytest
 from pydantic import SecretStr
 from typer.testing import CliRunner, Result
@@ -125,6 +126,7 @@ def test_files_of_registered_versions_stay_where_they_are(s3_server: Server, buc
     project.models.create_version("model", f"{root}/by-address/run/artifacts/model", await_s=0)
     run_id = client.create_run(ids["by-run"]).info.run_id
     project.models.create_version("model", f"{project.runs.get_run(run_id).artifact_uri}/model", run_id, await_s=0)
+    mlflow.set_tracking_uri(project.settings.tracking_uri)  # where MLflow's registry looks for logged models
     logged = client.create_logged_model(ids["by-model"], "logged")
     client.finalize_logged_model(logged.model_id, "READY")
     project.models.create_version("model", f"models:/{logged.model_id}", model_id=logged.model_id, await_s=0)

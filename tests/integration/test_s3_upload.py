@@ -522,8 +522,8 @@ def start(bucket: Bucket, file: Path, note: Path | None, script: str = UPLOAD, *
 def test_what_was_killed_is_finished_by_another_process(bucket: Bucket, tmp_path: Path, has_note: bool) -> None:
     file = large_file(tmp_path / "model.pt", 6 * PART)
     note = tmp_path / "note" if has_note else None
-    # Two parts a second: there is time to kill it between two of them.
-    child = start(bucket, file, note, upload_rate=2 * PART)
+    # A part a second: there is time to kill it between two of them.
+    child = start(bucket, file, note, upload_rate=PART)
     until(lambda: len(bucket.parts()) >= 2)
     child.kill()
     child.communicate()
@@ -538,7 +538,7 @@ def test_what_was_killed_is_finished_by_another_process(bucket: Bucket, tmp_path
 @pytest.mark.parametrize("has_note", [True, False])
 def test_ctrl_c_leaves_soon_and_keeps_parts_only_for_a_note(bucket: Bucket, tmp_path: Path, has_note: bool) -> None:
     file = large_file(tmp_path / "model.pt", 6 * PART)
-    child = start(bucket, file, tmp_path / "note" if has_note else None, upload_rate=2 * PART)
+    child = start(bucket, file, tmp_path / "note" if has_note else None, upload_rate=PART)
     until(lambda: len(bucket.parts()) >= 1)
     pressed = time.monotonic()
     child.send_signal(signal.SIGINT)

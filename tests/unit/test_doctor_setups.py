@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -84,8 +85,10 @@ def aws_file(name: str, text: str) -> Callable[[Path], None]:
     return write
 
 
-def in_minutes(minutes: float) -> str:
-    return (datetime.now(UTC) + timedelta(minutes=minutes)).isoformat()
+def at_time(value: str) -> str:
+    """Return `+9 minutes` as the time that is then, seen from the test and not from when its table was read."""
+    found = re.fullmatch(r"([+-][\d.]+) minutes", value)
+    return (datetime.now(UTC) + timedelta(minutes=float(found[1]))).isoformat() if found else value
 
 
 GLOBAL = {"AWS_ACCESS_KEY_ID": "AKIDGLOBAL123456", "AWS_SECRET_ACCESS_KEY": "c4n4ry-s3cr3t-global"}
@@ -162,11 +165,11 @@ BROKEN = [
     ),
     Broken(
         "a token that has ended", "credentials.expiry", "the session token ended at",
-        "get a new MLFLOW_AWS_SESSION_TOKEN", environ=LENT | {"AWS_CREDENTIAL_EXPIRATION": in_minutes(-5)},
+        "get a new MLFLOW_AWS_SESSION_TOKEN", environ=LENT | {"AWS_CREDENTIAL_EXPIRATION": "-5 minutes"},
     ),
     Broken(
         "a token that ends soon", "credentials.expiry", "ends in 9 minutes", "get a new MLFLOW_AWS_SESSION_TOKEN",
-        Status.WARNING, environ=LENT | {"AWS_CREDENTIAL_EXPIRATION": in_minutes(9.9)},
+        Status.WARNING, environ=LENT | {"AWS_CREDENTIAL_EXPIRATION": "+9.9 minutes"},
     ),
     Broken(
         "a profile's token that has ended", "credentials.expiry", "the session token ended at", "log in to the profile",
@@ -280,7 +283,7 @@ def test_a_broken_setup_is_found_named_and_given_its_remedy(
     if broken.arrange is not None:
         broken.arrange(project)
     for name, value in broken.environ.items():
-        monkeypatch.setenv(name, value)
+        monkeypatch.setenv(name, at_time(value))
     report = examine(only=LOCAL)
     found = {result.check.name: result.finding for result in report.results}[broken.check]
     assert found.status is broken.status, found

@@ -53,6 +53,9 @@ def test_the_command_line_reference_is_what_the_command_says() -> None:
     assert written.strip() == text.strip(), "run `make docs` and commit docs/reference/cli.md"
 
 
+_COMMAND = r"(?:^\$ |`)(?:\.venv/bin/)?holdfast ([a-z0-9]+) ?([a-z][a-z|-]*)?"
+
+
 def test_every_command_the_documents_name_exists() -> None:
     from typer.main import get_command
 
@@ -61,7 +64,7 @@ def test_every_command_the_documents_name_exists() -> None:
     root = get_command(app)
     known = {name: set(getattr(command, "commands", {})) for name, command in root.commands.items()}  # type: ignore[attr-defined]
     for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]:
-        for noun, verb in re.findall(r"(?:^\$ |`)(?:\.venv/bin/)?holdfast ([a-z]+) ?([a-z|]*)", page.read_text(), re.M):
+        for noun, verb in re.findall(_COMMAND, page.read_text(), re.M):
             assert noun in known, f"{page.name}: holdfast {noun}"
             verbs = set(verb.split("|")) - {""} if known[noun] else set()
             assert verbs <= known[noun], f"{page.name}: holdfast {noun} {verb}"
