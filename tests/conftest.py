@@ -118,7 +118,7 @@ def _end_shippers(base: Path) -> None:
 
 def _files_with_canary(base: Path) -> Iterator[Path]:
     for path in base.rglob("*"):
-        if path.name in _MAY_HOLD_SECRETS or path.is_symlink() or not path.is_file():
+        if path.name in _MAY_HOLD_SECRETS or path.parent.name == ".aws" or path.is_symlink() or not path.is_file():
             continue
         if path.stat().st_size < 64_000_000 and CANARY.encode() in path.read_bytes():
             yield path

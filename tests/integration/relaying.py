@@ -13,17 +13,19 @@ from pathlib import Path
 from holdfast.doctor.check import Result, Status
 from holdfast.doctor.examine import examine
 from holdfast.doctor.journal import delivery, folder
-from holdfast.doctor.machine import config
+from holdfast.doctor.machine import config, proxy
 from holdfast.doctor.report import Report
-from holdfast.doctor.server import database, experiment, reach, round_trip
+from holdfast.doctor.server import database, experiment, locations, reach, round_trip
 
 # Those of this part, with what they need, whatever others there are.
 CATALOG = (
     *config.FIRST,
+    *proxy.CHECKS,
     *reach.CHECKS,
     *database.CHECKS,
     *round_trip.CHECKS,
     *experiment.CHECKS,
+    *locations.CHECKS,
     *folder.CHECKS,
     *delivery.CHECKS,
 )

@@ -208,6 +208,20 @@ def test_a_closed_standard_output(sqlite_uri: str) -> None:
         assert (done.returncode, done.stdout, done.stderr) == (code, "", "")
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no device that is always full")
+def test_an_output_that_is_full(sqlite_uri: str) -> None:
+    settings = {"MLFLOW_TRACKING_URI": sqlite_uri}
+    for arguments in ("config show --json", "--version"):
+        done = _in_shell(f"H {arguments} >/dev/full", **settings)
+        assert (done.returncode, done.stdout) == (1, "")
+        first, *more = done.stderr.splitlines()
+        assert first == "error: cannot write the output: No space left on device"
+        assert len(more) == 1
+    for arguments, code in (("config show", 1), ("runs show nope", 1)):
+        done = _in_shell(f"H {arguments} >/dev/full 2>&1", **settings)
+        assert (done.returncode, done.stdout, done.stderr) == (code, "", "")
+
+
 def _in_shell(script: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a script in which H is the command."""
     command = ["bash", "-c", f'H() {{ "{sys.executable}" -m holdfast "$@"; }}\n{script}']

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 
 import pytest
@@ -39,11 +38,9 @@ def _secrets(environ: Mapping[str, str]) -> list[str]:
 def test_a_server_with_sts_tells_user_and_account(s3_server: S3Access, unique: str) -> None:
     account = s3_server.add_account(unique, [unique.replace("_", "-")[-40:].strip("-")])
     found = identity(of(account, s3_server.endpoint_url))
-    assert (found.status, found.details["account"], found.details["principal"]) == (
-        Status.OK,
-        "…9012",
-        f"user/{unique}",
-    )
+    assert (found.status, found.details["account"]) == (Status.OK, "…9012")
+    # The end of the name may be all digits, and shortened for that.
+    assert found.details["principal"].startswith(f"user/{unique[:-8]}")
     assert "123456789012" not in found.found
     assert account.access_key_id not in found.found
 
@@ -111,20 +108,27 @@ def test_an_sts_that_is_away(s3_server: S3Access, unique: str) -> None:
     assert "MLFLOW_S3_ENDPOINT_URL" not in found.remedy
 
 
-def test_nobody_listens(canary: str) -> None:
-    found = identity(settings(f"http://127.0.0.1:{free_port()}", "AKIDEXAMPLE12345", canary))
-    assert (found.status, found.retryable) == (Status.FAILED, True)
-    assert "the server cannot be asked: ConnectionRefused" in found.found
-    assert "MLFLOW_S3_ENDPOINT_URL" in found.remedy
+def test_a_role_of_another_server_than_aws_needs_its_sts(
+    s3_server: S3Access, canary: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{free_port()}")  # so that AWS is not asked in earnest
+    environ = settings(s3_server.endpoint_url, "AKIDEXAMPLE12345", canary, MLFLOW_AWS_ROLE_ARN=ROLE)
+    found = identity(environ, "credentials.usable")
+    assert found.status is Status.FAILED
+    assert found.remedy.startswith("set MLFLOW_AWS_STS_ENDPOINT_URL: the role was asked for at AWS")
 
 
-def test_a_server_that_never_answers_is_given_up_on(s3_server: S3Access, canary: str) -> None:
-    began_at = time.monotonic()
-    with FaultProxy(s3_server.endpoint_url) as proxy:
-        proxy.black_hole()
-        found = identity(settings(proxy.url, "AKIDEXAMPLE12345", canary))
-    assert time.monotonic() - began_at < 10.0
-    assert (found.status, found.retryable) == (Status.FAILED, True)
+def test_what_is_wrong_with_the_server_is_told_once(s3_server: S3Access, canary: str) -> None:
+    """By the check of the server, which is made too, and not a second time by that of the keys."""
+    with FaultProxy(s3_server.endpoint_url) as silent, FaultProxy(s3_server.endpoint_url) as page:
+        silent.black_hole()
+        page.answer(200, {"Content-Type": "text/html"}, "<html>")
+        for url, exit_code in ((f"http://127.0.0.1:{free_port()}", 3), (silent.url, 3), (page.url, 1)):
+            report = examine(environ=settings(url, "AKIDEXAMPLE12345", canary), only=["credentials"])
+            assert [result.check.name for result in report.failures] == ["s3.endpoint"]
+            assert report.exit_code == exit_code
+            found = next(result.finding for result in report.results if result.check.name == "credentials.identity")
+            assert (found.status, "s3.endpoint failed" in found.found) == (Status.SKIPPED, True)
 
 
 def test_a_server_that_fails_all_the_time(s3_server: S3Access, unique: str) -> None:

@@ -7,8 +7,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from journal_place import ACCESS, RUN, Place, end, hand_over, say
@@ -106,6 +108,12 @@ def shippers() -> Iterator[Callable[[Place], list[int]]]:
         asked = []
 
 
+def said_by_shipper(place: Place) -> dict[str, Any]:
+    """Return what it says of itself; empty where it has just begun."""
+    path = place.paths.shipper_state
+    return dict(json.loads(path.read_text())) if path.exists() else {}
+
+
 def _is_shipper(process: Path, root: Path) -> bool:
     try:
         is_here = Path(os.readlink(process / "cwd")) == root
@@ -120,7 +128,7 @@ def test_the_doctor_starts_a_shipper(place: Place, shippers: Callable[[Place], l
     assert fix is not None
     assert (fix.does, fix.apply()) == ("start a shipper, which delivers in the background", "a shipper is at work")
     assert len(shippers(place)) == 1
-    until(lambda: json.loads(place.paths.shipper_state.read_text())["state"] == "waiting")
+    until(lambda: said_by_shipper(place).get("state") == "waiting")
     result = place.result("journal.shipper")
     assert_found(result, WARNING, "the shipper waits for the server; last error: ", "see server.reachable")
 
@@ -131,7 +139,7 @@ def test_a_shipper_that_hangs(place: Place, shippers: Callable[[Place], list[int
     assert fix is not None
     fix.apply()
     (pid,) = shippers(place)
-    until(lambda: json.loads(place.paths.shipper_state.read_text())["pid"] == pid)
+    until(lambda: said_by_shipper(place).get("pid") == pid)
     os.kill(pid, signal.SIGSTOP)
     said = json.loads(place.paths.shipper_state.read_text())
     assert place.result("journal.locks").finding.status is OK, "a moment is nothing"
@@ -151,6 +159,28 @@ def test_files_that_nobody_uploads(place: Place) -> None:
     assert_found(result, FAILED, "1 files are to be uploaded, and nobody does", "holdfast sync")
     assert result.finding.fix is not None
     assert_found(place.result("journal.pending"), WARNING, "and nobody delivers them", "holdfast sync")
+
+
+def test_checks_do_not_take_each_other_for_who_delivers(place: Place) -> None:
+    journal = place.begin()
+    hand_over(journal, place.folder)
+    say(place.paths.shipper_state, state="delivering")
+    for path in (place.paths.shipper_lock, place.paths.uploader_lock(ACCESS)):
+        path.touch()
+    found: list[Status] = []
+
+    def examine() -> None:
+        for _ in range(25):
+            report = examined(place.environ, "journal")
+            wanted = ("journal.shipper", "journal.uploaders")
+            found.extend(result.finding.status for result in report.results if result.check.name in wanted)
+
+    threads = [threading.Thread(target=examine) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [FAILED] * 200
 
 
 def test_the_doctor_starts_an_uploader(

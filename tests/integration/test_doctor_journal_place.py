@@ -14,7 +14,7 @@ from relaying import assert_found, result_of
 
 from holdfast.delivery.aside import add_asides, aside
 from holdfast.doctor.check import Status
-from holdfast.doctor.journal import disk
+from holdfast.doctor.journal import disk, folder
 from holdfast.errors import JournalFullError
 from holdfast.journal.household import ProcessJournal
 
@@ -73,6 +73,45 @@ def test_damaged_records(place: Place) -> None:
     end(place.begin())
     add_asides(FILES, place.paths.run(RUN).aside, [aside("damage", {"at": 8}, "20 bytes at 8 are no record")])
     assert_found(place.result("journal.damage"), FAILED, "20 bytes at 8 are no record", "holdfast journal export")
+
+
+def damage(place: Place, position: int) -> Path:
+    """Change a byte of the run's segment, as a disk does."""
+    (segment,) = place.paths.run(RUN).folder.glob("*.seg*")
+    content = bytearray(segment.read_bytes())
+    content[position] ^= 0xFF
+    segment.write_bytes(content)
+    return segment
+
+
+def test_a_damaged_segment(place: Place) -> None:
+    journal = place.begin()
+    for step in range(100):
+        journal.writer(RUN).metrics({"loss": 0.5}, step)
+    result = place.result("journal.damage")
+    assert_found(result, OK, "every file can be read, ", "")
+    assert result.finding.details["read_bytes"] == result.finding.details["size_bytes"] > 3000
+    segment = damage(place, 2000)
+    found = place.result("journal.damage")
+    assert_found(found, FAILED, f"run {RUN}: bytes ", "`holdfast sync` delivers every other record and sets these")
+    assert f"of {segment}: bytes were changed on the disk; 1 records" in found.finding.found
+    place.deliver()
+    assert_found(place.result("journal.damage"), WARNING, "delivered before", f"holdfast verify {RUN}")
+
+
+def test_what_was_being_written_when_its_process_was_killed_is_no_damage(place: Place) -> None:
+    end(place.begin())
+    damage(place, -1)
+    assert_found(place.result("journal.damage"), OK, "every file can be read", "")
+
+
+def test_a_journal_that_is_too_large_to_be_read_at_once(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    place.begin()
+    place.begin("1" * 32)
+    monkeypatch.setattr(folder, "_READING_S", 0.0)
+    result = place.result("journal.damage")
+    assert_found(result, OK, "what was read in 0 s can be: the newest ", "")
+    assert 0 < result.finding.details["read_bytes"] < result.finding.details["size_bytes"]
 
 
 def test_a_journal_of_a_later_release(place: Place) -> None:

@@ -27,6 +27,8 @@ from holdfast.testing._served import make_client
 OK, SKIPPED, WARNING, FAILED = Status.OK, Status.SKIPPED, Status.WARNING, Status.FAILED
 KEY = "arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 BLOCKS = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
+ADMIN = "--profile ADMIN (ADMIN: an AWS profile that may change the bucket)"
+HARDEN = f"holdfast s3 harden {ADMIN}"
 POSTURE = ("s3.versioning", "s3.encryption", "s3.public", "s3.ownership", "s3.tls_only", "s3.logging", "s3.lifecycle")
 
 
@@ -195,10 +197,10 @@ def test_a_new_bucket_that_nobody_has_looked_after_is_mended_by_the_remedies(
         WARNING,
     )
     remedies = {name: finding_of(report, name).remedy for name in bad(report)}
-    assert remedies.pop("s3.logging") == "holdfast s3 harden --log-bucket LOG_BUCKET"
-    assert remedies.pop("s3.tls_only") == "holdfast s3 bucket-policy --apply"
-    assert remedies.pop("s3.lifecycle_uploads") == "holdfast s3 lifecycle apply"
-    assert set(remedies.values()) == {"holdfast s3 harden"}
+    assert remedies.pop("s3.logging") == f"holdfast s3 harden --log-bucket LOG_BUCKET {ADMIN}"
+    assert remedies.pop("s3.tls_only") == f"holdfast s3 bucket-policy --apply {ADMIN}"
+    assert remedies.pop("s3.lifecycle_uploads") == f"holdfast s3 lifecycle apply {ADMIN}"
+    assert set(remedies.values()) == {HARDEN}
     assert "no versions in this bucket" in finding_of(report, "s3.lifecycle_noncurrent").found
     settings = load_settings(start=mine.folder, environ=replace(mine, account=server.admin).environ)
     logs = Logs(f"{project.bucket}-logs", "s3/")
@@ -211,7 +213,7 @@ def test_a_new_bucket_that_nobody_has_looked_after_is_mended_by_the_remedies(
 def test_versioning_that_is_suspended(project: Project) -> None:
     project.client.put_bucket_versioning(Bucket=project.bucket, VersioningConfiguration={"Status": "Suspended"})
     finding = project.find("s3.versioning")
-    assert (finding.status, finding.remedy) == (WARNING, "holdfast s3 harden")
+    assert (finding.status, finding.remedy) == (WARNING, HARDEN)
     assert "suspended" in finding.found
 
 
@@ -269,7 +271,7 @@ def test_a_bucket_that_is_open_by_its_acl(project: Project) -> None:
     assert (finding.status, "open to everybody, by its ACL" in finding.found) == (FAILED, True)
     assert f"aws s3api put-bucket-acl --bucket {project.bucket} --acl private" in finding.remedy
     finding = finding_of(report, "s3.ownership")
-    assert (finding.status, finding.remedy) == (WARNING, "holdfast s3 harden")
+    assert (finding.status, finding.remedy) == (WARNING, HARDEN)
 
 
 def test_an_acl_in_the_settings_that_the_bucket_does_not_take(project: Project) -> None:
@@ -281,7 +283,7 @@ def test_an_acl_in_the_settings_that_the_bucket_does_not_take(project: Project) 
 def test_a_bucket_that_takes_requests_in_the_clear(project: Project) -> None:
     project.client.delete_bucket_policy(Bucket=project.bucket)
     finding = project.find("s3.tls_only")
-    assert (finding.status, finding.remedy) == (WARNING, "holdfast s3 bucket-policy --apply")
+    assert (finding.status, finding.remedy) == (WARNING, f"holdfast s3 bucket-policy --apply {ADMIN}")
 
 
 def test_a_log_of_the_log(project: Project) -> None:
@@ -315,7 +317,7 @@ RULES = [
     ("by a date", rule("old", Expiration={"Date": "2030-01-01T00:00:00Z"}), FAILED, "would delete files"),
     ("old form", {"ID": "old", "Status": "Enabled", "Prefix": "", "Expiration": {"Days": 9}}, FAILED, "would delete"),
     ("by size", with_filter(ObjectSizeGreaterThan=1000), FAILED, "would delete"),
-    ("a tag that files have", with_filter(Tag=TAG), FAILED, "would delete"),
+    ("a tag that files have", with_filter(Tag=TAG), FAILED, "rule old (for all objects tagged team=vision) of "),
     ("several", with_filter(And={"Prefix": "team/", "Tags": [TAG]}), FAILED, "would delete"),
     ("a tag of others", with_filter(Tag={"Key": "team", "Value": "audio"}), OK, "no rule takes files"),
     ("switched off", expiry(Status="Disabled"), OK, "no rule"),
@@ -336,7 +338,7 @@ def test_what_becomes_of_files_as_they_age(project: Project, given: dict[str, An
     finding = finding_of(report, "s3.lifecycle_expiry")
     assert (finding.status, found in finding.found) == (status, True), finding
     if status is FAILED:
-        assert "take it out of the bucket's lifecycle" in finding.remedy
+        assert "take the one with the ID old out of it" in finding.remedy
     if status is WARNING:
         assert "--transition GLACIER_IR:90" in finding.remedy
 
@@ -346,7 +348,7 @@ def test_uploads_and_versions_that_nobody_takes_away(project: Project) -> None:
     age(project.client, project.bucket, *elsewhere)
     report = project.examine("s3.lifecycle")
     assert bad(report) == dict.fromkeys(("s3.lifecycle_uploads", "s3.lifecycle_noncurrent"), WARNING)
-    assert finding_of(report, "s3.lifecycle_uploads").remedy == "holdfast s3 lifecycle apply"
+    assert finding_of(report, "s3.lifecycle_uploads").remedy == f"holdfast s3 lifecycle apply {ADMIN}"
     age(project.client, project.bucket, ABORT, NONCURRENT)
     report = project.examine("s3.lifecycle")
     assert finding_of(report, "s3.lifecycle_uploads").details == {"days": 7}

@@ -7,14 +7,16 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from s3_examining import PREFIX, Answer, Project, bad, error, finding_of, relay
 
 from holdfast.bucket.arns import Place
-from holdfast.bucket.policy import Needs, role_policy
+from holdfast.bucket.policy import PROBES, Needs, role_policy
 from holdfast.doctor.check import Status
 from holdfast.doctor.examine import examine
+from holdfast.errors import InvalidInputError
 from holdfast.testing import S3Access
 
 OK, SKIPPED, WARNING, FAILED = Status.OK, Status.SKIPPED, Status.WARNING, Status.FAILED
@@ -71,7 +73,8 @@ def test_each_right_that_is_missing_is_named(
     for check in expected:
         finding = finding_of(report, check)
         assert f"s3:{action}" in finding.found
-        assert finding.remedy == "give the key the rights that `holdfast s3 policy --role writer` prints"
+        or_read = ", or, if it shall only read: holdfast doctor --role reader" if check == "s3.put" else ""
+        assert finding.remedy == f"give the key the rights that `holdfast s3 policy --role writer` prints{or_read}"
 
 
 def test_a_key_that_may_not_delete_leaves_one_object_and_says_which(project: Project, s3_server: S3Access) -> None:
@@ -97,6 +100,56 @@ def test_a_key_that_may_only_read(project: Project, s3_server: S3Access) -> None
     report = reader.examine(*ROUND_TRIP)
     assert bad(report) == {"s3.put": FAILED}
     assert "the key may not do s3:PutObject" in finding_of(report, "s3.put").found
+    assert "holdfast doctor --role reader" in finding_of(report, "s3.put").remedy
+
+
+READ = ("s3.get", "s3.head", "s3.list", "s3.range", "s3.rate")
+
+
+def test_as_a_reader_a_file_is_read_and_nothing_written(project: Project, s3_server: S3Access) -> None:
+    policy = role_policy("reader", Needs(Place(project.bucket, PREFIX)))
+    account = s3_server.add_account(f"{project.account.name}-reader", policy=policy)
+    writes: list[str] = []
+
+    def refuse(method: str, path: str, headers: dict[str, str]) -> Answer | None:
+        writes.extend([path] * (method not in ("GET", "HEAD") and path != "/"))  # STS is asked with POST /
+        return None
+
+    with relay(project.url, refuse) as url:
+        mine = replace(project, url=url, account=account)
+        empty = examine(mine.folder, mine.environ, role="reader")
+        assert "there is no file yet" in finding_of(empty, "s3.list").found
+        assert "no file below s3://" in finding_of(empty, "s3.get").found
+        where = {"Bucket": project.bucket, "Key": f"{PREFIX}/7/model.bin"}
+        project.client.put_object(**where, Body=b"x" * 70_000)
+        report = examine(mine.folder, mine.environ, ["s3", "server"], role="reader")
+        denied_list = replace(mine, account=s3_server.add_account(f"{project.account.name}-x", [], ["s3:*"]))
+        other = examine(denied_list.folder, denied_list.environ, ["s3.bucket"], role="reader")
+        project.client.delete_object(**where)
+    assert not report.failures
+    assert not writes
+    assert {finding_of(report, name).status for name in READ} == {OK}
+    assert "fetched 4096 of 70000 bytes" in finding_of(report, "s3.get").found
+    for name in (*{*ROUND_TRIP} - {*READ}, "server.run", "server.artifacts"):
+        assert finding_of(report, name).found == "nothing is written for a reader (--role reader)"
+    assert "holdfast s3 policy --role reader" in finding_of(other, "s3.bucket").remedy
+
+
+def test_a_reader_that_may_not_fetch_is_told_which_policy_it_lacks(project: Project, s3_server: S3Access) -> None:
+    mine = denied(project, s3_server, "s3:GetObject")
+    where = {"Bucket": project.bucket, "Key": f"{PREFIX}/7/model.bin"}
+    project.client.put_object(**where, Body=b"x")
+    report = examine(mine.folder, mine.environ, READ, role="reader")
+    project.client.delete_object(**where)
+    assert bad(report) == dict.fromkeys(("s3.get", "s3.head", "s3.range", "s3.rate"), FAILED)
+    assert {result.finding.remedy for result in report.failures} == {
+        "give the key the rights that `holdfast s3 policy --role reader` prints"
+    }
+
+
+def test_a_role_that_there_is_not(project: Project) -> None:
+    with pytest.raises(InvalidInputError, match="no role 'purger'"):
+        examine(project.folder, project.environ, role="purger")  # type: ignore[arg-type]
 
 
 def test_what_the_settings_send_along_takes_rights_too(project: Project, s3_server: S3Access) -> None:
@@ -223,23 +276,56 @@ def test_versions_of_probes_that_stay_are_told(project: Project, s3_server: S3Ac
 
 
 def test_what_an_examination_that_was_killed_has_left_is_found_and_taken_away(project: Project) -> None:
-    def folder(hours: float) -> str:
-        began = datetime.datetime.now(datetime.UTC) - datetime.timedelta(hours=hours)
+    def folder(minutes: float) -> str:
+        began = datetime.datetime.now(datetime.UTC) - datetime.timedelta(minutes=minutes)
         return f"{PREFIX}/.holdfast-doctor/{began:%Y%m%dT%H%M%SZ}-00ab12cd"
 
     where = {"Bucket": project.bucket}
-    mine = [f"{PREFIX}/.holdfast-doctor/notes.txt", f"{PREFIX}/run/model.pt", f"{folder(0.5)}/object"]
-    for key in (*mine, f"{folder(2)}/object", f"{folder(2)}/rate"):
+    young = folder(1)
+    mine = [f"{PREFIX}/.holdfast-doctor/notes.txt", f"{PREFIX}/run/model.pt", f"{young}/object", f"{young}/parts"]
+    old = folder(6)
+    for key in (*mine[:3], f"{old}/object", f"{old}/rate"):
         project.client.put_object(**where, Key=key, Body=b"x")
-    project.client.create_multipart_upload(**where, Key=f"{folder(3)}/parts")
+    for name in (f"{old}/parts", f"{old}/aborted", f"{young}/parts"):
+        project.client.create_multipart_upload(**where, Key=name)
     finding = project.find("s3.leftovers")
     assert finding.status is WARNING
-    assert "have left 1 folder and 1 unfinished upload below" in finding.found
+    assert "have left 2 objects and 2 unfinished uploads below" in finding.found
+    assert "1 object and 1 unfinished upload younger than 5 min, perhaps of an examination under way" in finding.found
     assert finding.remedy == "holdfast doctor --only s3.leftovers --fix"
     assert finding.fix is not None
-    assert "1 folder" in finding.fix.apply()
-    assert project.find("s3.leftovers").status is OK
+    assert "deleted 2 objects and 2 unfinished uploads" in finding.fix.apply()
+    finding = project.find("s3.leftovers")
+    assert (finding.status, "1 object and 1 unfinished upload younger than 5 min" in finding.found) == (OK, True)
     assert sorted(remove_all(project)) == sorted(mine)
+
+
+def test_all_pages_of_unfinished_uploads_are_read(project: Project) -> None:
+    began = datetime.datetime.now(datetime.UTC) - datetime.timedelta(hours=1)
+    keys = [f"{PREFIX}/.holdfast-doctor/{began:%Y%m%dT%H%M%SZ}-00ab12cd/{number}" for number in range(3)]
+    markers: list[str] = []
+
+    def refuse(method: str, path: str, headers: dict[str, str]) -> Answer | None:
+        query = dict(parse_qsl(urlsplit(path).query, keep_blank_values=True))
+        if method != "GET" or "uploads" not in query or query.get("prefix", "").strip("/").rpartition("/")[2] != PROBES:
+            return None
+        markers.append(query.get("key-marker", ""))
+        number = len(markers) - 1
+        entry = f"<Upload><Key>{keys[number]}</Key><UploadId>u{number}</UploadId></Upload>"
+        following = f"<NextKeyMarker>{keys[number]}</NextKeyMarker><NextUploadIdMarker>u{number}</NextUploadIdMarker>"
+        is_cut = f"<IsTruncated>{str(number < 2).lower()}</IsTruncated>{following}"
+        body = f"<ListMultipartUploadsResult>{is_cut}{entry}</ListMultipartUploadsResult>"
+        return 200, {"content-type": "application/xml"}, body.encode()
+
+    with relay(project.url, refuse) as url:
+        finding = replace(project, url=url).find("s3.leftovers")
+    assert (finding.status, "have left 3 unfinished uploads below" in finding.found) == (WARNING, True), finding
+    assert markers == ["", *keys[:2]]
+
+
+def test_uploads_that_may_not_be_asked_for_are_told(project: Project, s3_server: S3Access) -> None:
+    finding = denied(project, s3_server, "s3:ListBucketMultipartUploads").find("s3.leftovers")
+    assert (finding.status, "the key may not do s3:ListBucketMultipartUploads" in finding.found) == (OK, True), finding
 
 
 def test_what_is_sent_stays_within_the_rate_that_is_set(project: Project) -> None:

@@ -115,8 +115,12 @@ def test_an_unknown_host() -> None:
 
 def test_a_proxy_on_the_way_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{free_port('127.0.0.1')}")
-    result = result_of("server.reachable", uri("http://mlflow.example:5000"))
-    assert_found(result, FAILED, "The HTTP proxy on the way to", "export NO_PROXY=mlflow.example")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    report = examined(uri("http://mlflow.example:5000"), "server.reachable")
+    (result,) = report.failures  # told once, by the check of the way
+    assert_found(result, FAILED, "http://mlflow.example:5000 is reached through", "set NO_PROXY=mlflow.example")
+    assert [found.finding.found for found in report.results if found is not result] == ["env.proxy failed"]
 
 
 def test_tls(mlflow_server: RunningMlflow, server_certificate: ServerCertificate) -> None:
@@ -287,7 +291,7 @@ def test_a_server_that_passes_no_files_on(without_files: str) -> None:
     # What it decides for new experiments is a folder of its own machine, which here is this one.
     result = result_of("server.artifacts", uri(without_files, MLFLOW_EXPERIMENT_NAME="new"))
     assert_found(result, SKIPPED, "files do not go through the server, but to /", "")
-    assert_found(result_of("config.agreement", uri(without_files)), OK, "files go to a shared folder", "")
+    assert_found(result_of("config.agreement", uri(without_files)), OK, "files go to a folder of this machine", "")
 
 
 def test_files_that_come_back_damaged(proxy: FaultProxy) -> None:
@@ -296,12 +300,22 @@ def test_files_that_come_back_damaged(proxy: FaultProxy) -> None:
     assert_found(result, FAILED, "came back otherwise", "see what stands before the server")
 
 
-def test_a_store_that_refuses(mlflow_server: RunningMlflow) -> None:
+@pytest.mark.parametrize(
+    ("status", "code", "said", "remedy"),
+    [
+        (403, "PERMISSION_DENIED", "Permission denied", "MLFLOW_TRACKING_USERNAME"),
+        (403, "PERMISSION_DENIED", "An error occurred (AccessDenied) when calling PutObject", "environment of the MLf"),
+        (401, "UNAUTHENTICATED", "An error occurred (InvalidAccessKeyId)", "server's own keys (InvalidAccessKeyId)"),
+    ],
+)
+def test_a_store_that_refuses(mlflow_server: RunningMlflow, status: int, code: str, said: str, remedy: str) -> None:
     def refused(method: str, path: str) -> Answer | None:
-        return (403, _json("PERMISSION_DENIED", "AccessDenied")) if method == "PUT" else None
+        return (status, _json(code, said)) if method == "PUT" else None
 
     with relaying(mlflow_server.url, refused) as url:
-        assert_found(result_of("server.artifacts", uri(url)), FAILED, "AccessDenied", "MLFLOW_TRACKING_USERNAME")
+        result = result_of("server.artifacts", uri(url))
+    assert_found(result, FAILED, said, remedy)
+    assert ("MLFLOW_TRACKING" in result.finding.remedy) is (said == "Permission denied")
 
 
 def test_files_that_cannot_be_deleted_are_named(mlflow_server: RunningMlflow) -> None:

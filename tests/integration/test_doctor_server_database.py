@@ -6,6 +6,7 @@ import os
 import shutil
 import sqlite3
 import stat
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -132,6 +133,54 @@ def test_a_postgresql_that_swallows_everything(postgres: PostgresAccess) -> None
     assert result.took_s < 6
 
 
+class Absent:
+    """Lets a package look as if it were not installed."""
+
+    def __init__(self, package: str) -> None:
+        self._package = package
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        if name.partition(".")[0] == self._package:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
+@pytest.fixture
+def without(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Takes a package away until the end of the test."""
+
+    def take(package: str) -> None:
+        for name in [name for name in sys.modules if name.partition(".")[0] == package]:
+            monkeypatch.delitem(sys.modules, name)
+        monkeypatch.setattr(sys, "meta_path", [Absent(package), *sys.meta_path])
+
+    return take
+
+
+ABSENT: dict[str, tuple[str, str, str, str]] = {
+    "SQLAlchemy, no file yet": ("sqlalchemy", "sqlite:///none.db", "is not installed: sqlalchemy", "holdfast[server]"),
+    "alembic": ("alembic", "sqlite:///none.db", "is not installed: alembic", "pip install 'holdfast[server]'"),
+    "the driver": ("psycopg", "postgresql+psycopg://ann@127.0.0.1:9/x", "The driver psycopg", "holdfast[server]"),
+    "another driver": ("none", "mysql+pymysql://ann@127.0.0.1:9/x", "The driver pymysql", "pip install pymysql"),
+    "a driver for asyncio": (
+        "none",
+        "postgresql+asyncpg://ann@127.0.0.1:9/x",
+        "asyncpg of postgresql+asyncpg://ann@127.0.0.1:9/x is one for asyncio",
+        "write postgresql+psycopg://ann@127.0.0.1:9/x in MLFLOW_TRACKING_URI",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ABSENT)
+def test_what_opens_the_database_is_not_installed(case: str, without: Callable[[str], None]) -> None:
+    package, address, found, remedy = ABSENT[case]
+    context = Context(environ=uri(address))  # what is imported at first is not of this test
+    assert context.settings.tracking_uri
+    without(package)
+    assert_found(result_of("server.reachable", uri(address)), FAILED, found, remedy)
+    report = examined(uri(address), "server.version")
+    assert report.failures[0].check.name == "server.reachable", str(report)
+
+
 def test_a_file_that_is_no_database(tmp_path: Path) -> None:
     path = tmp_path / "mlflow.db"
     path.write_text("not a database, and long enough to be seen as none\n" * 40)
@@ -201,6 +250,34 @@ def test_tables_of_another_release(request: pytest.FixtureRequest, fixture: str,
     assert_found(result_of("server.run", uri(address)), SKIPPED, "see server.schema", "")
     assert rows(address) == before
     assert schema_of(address, 3).found == revision, "nothing may be migrated unasked"
+
+
+def test_a_database_that_does_not_say_its_release(sqlite_uri: str) -> None:
+    for change in ("DELETE FROM alembic_version", "DROP TABLE alembic_version"):
+        with closing(sqlite3.connect(sqlite_path(sqlite_uri) or "")) as database:
+            database.execute(change)
+            database.commit()
+        result = result_of("server.schema", uri(sqlite_uri))
+        assert_found(result, FAILED, "does not say of which release", "from a backup")
+        assert_found(result_of("server.run", uri(sqlite_uri)), SKIPPED, "see server.schema", "")
+    with closing(sqlite3.connect(sqlite_path(sqlite_uri) or "")) as database:
+        database.executescript(result.finding.remedy.partition("say so: ")[2])
+    assert_found(result_of("server.schema", uri(sqlite_uri)), OK, "the tables are those of MLflow", "")
+
+
+@pytest.mark.parametrize("fixture", ["sqlite_uri", "postgres_uri"])
+def test_a_table_that_is_missing(request: pytest.FixtureRequest, fixture: str) -> None:
+    from sqlalchemy import text
+
+    from holdfast.backend.database import connected
+
+    address: str = request.getfixturevalue(fixture)
+    with connected(address, 5) as connection, connection.begin():
+        connection.execute(text("DROP TABLE latest_metrics"))
+    result = result_of("server.schema", uri(address))
+    assert_found(result, FAILED, "table latest_metrics is missing", "bring the database back from a backup")
+    assert result.finding.details["missing"] == ["latest_metrics"]
+    assert_found(result_of("server.run", uri(address)), SKIPPED, "see server.schema", "")
 
 
 def set_revision(address: str, revision: str) -> None:

@@ -51,7 +51,7 @@ def bucket(unique: str) -> str:
     return f"b-{unique[-8:]}"
 
 
-def access_of(url: str, account: Account, ca_bundle: Path | None = None) -> S3Access:
+def access_of(url: str, account: Account, ca_bundle: Path | str | None = None) -> S3Access:
     secret = SecretStr(account.secret_access_key)
     credentials = Credentials("project", "test", account.access_key_id, secret, region="us-east-1")
     return S3Access(
@@ -184,8 +184,19 @@ def test_a_step_that_is_denied_names_the_action_and_the_others_go_on(
 def test_logs_of_logs_are_refused(target: Target, bucket: str) -> None:
     with pytest.raises(InvalidInputError, match="bucket itself"):
         plan_hardening(replace(target, logs=Logs(bucket)))
-    missing = harden(replace(target, logs=Logs("no-such-bucket-for-logs")))["logging"]
-    assert missing.state == "failed"
+
+
+def test_a_bucket_for_the_logs_that_is_not_there(target: Target, server: Server, unique: str) -> None:
+    """Who may ask for it is told before anything is changed, all others when S3 refuses it."""
+    elsewhere = replace(target, logs=Logs("no-such-bucket-for-logs"))
+    policy = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]}
+    admin = access_of(
+        server.tls_url, server.add_account(f"{unique}-a", policy=policy), target.connection.access.ca_bundle
+    )
+    for steps in (plan_hardening(replace(elsewhere, connection=S3Connection(admin))), harden(elsewhere).values()):
+        missing = next(step for step in steps if step.name == "logging")
+        assert missing.state == "failed", missing
+        assert missing.hint.startswith("mend --log-bucket, or create the bucket"), missing
 
 
 def test_what_a_server_lacks_is_named_and_left(

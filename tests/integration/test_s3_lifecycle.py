@@ -111,6 +111,7 @@ def test_rules_are_shown_as_people_read_them(s3_server: Server, bucket: str) -> 
     assert any("rule all deletes files below team/" in text for text in shown["warnings"])
     table = run("show")
     assert "deletes objects after 90 days" in table.stdout
+    assert "in force" in table.stdout
     assert "registered models too" in table.stderr
 
 
@@ -143,7 +144,12 @@ def test_files_of_registered_versions_stay_where_they_are(s3_server: Server, buc
     assert document("apply", "--yes", "--transition", "GLACIER_IR:90,STANDARD_IA:30")["changes"] == []
     assert document("apply", "--yes")["changes"] == []  # a move that nobody takes back stays
 
+    assert not any("registered since" in text for text in document("show")["warnings"])
     project.models.create_version("model", f"{root}/free/run/artifacts/model", await_s=0)
+    shown = run("show")
+    assert shown.exit_code == 0
+    assert "rule holdfast-move:team/free/ moves files below team/free/ to STANDARD_IA after 30 days" in shown.stderr
+    assert "registered since it was made: model version 5" in shown.stderr
     after = document("apply", "--yes")
     assert [text.split()[:2] for text in after["changes"]] == [["remove", "holdfast-move:team/free/:"]]
 

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from holdfast.bucket import inventory
 from holdfast.bucket.usage import usage_of
 from holdfast.cli.app import app
+from holdfast.errors import ArtifactError
 from holdfast.testing import S3Access as Server
 from holdfast.testing.rclone import RcloneAccess
 from holdfast.testing.swift import SwiftAccess
@@ -83,6 +84,19 @@ def test_what_the_key_may_not_list(world: World, s3_server: Server, unique: str)
     assert (found.total.objects, found.old_versions, found.uploads) == (1, None, None)
     assert "s3:ListBucketVersions" in found.notes[0]
     assert "s3:ListBucketMultipartUploads" in found.notes[1]
+
+
+def test_what_cannot_be_counted(world: World, s3_server: Server, unique: str, tmp_path: Path) -> None:
+    account = s3_server.add_account(f"{unique}-blind", [bucket_of(world)], ("s3:ListBucket",))
+    world.more = keys_of(account, s3_server.endpoint_url)
+    with pytest.raises(ArtifactError) as caught:
+        usage_of(world.project())
+    assert "counting takes s3:ListBucket" in caught.value.hint
+    assert f"`holdfast s3 policy --role reader {world.root}`" in caught.value.hint
+    with pytest.raises(ArtifactError, match="There is no folder"):
+        usage_of(world.project(), str(tmp_path / "nowhere"))
+    world.root = str(tmp_path / "not yet")
+    assert f"there is no folder {world.root} yet" in usage_of(world.project()).notes[0]
 
 
 def test_on_other_servers(

@@ -202,9 +202,19 @@ def test_moves_that_are_refused(text: str, said: str) -> None:
         assert parse_moves(text, allow_archive=True)
 
 
-@pytest.mark.parametrize("wish", [Wish("a/", 0), Wish("a/", 1, 0), Wish("a/", keep_versions=101)])
+@pytest.mark.parametrize(
+    "wish",
+    [
+        Wish("a/", 0),
+        Wish("a/", 1, 0),
+        Wish("a/", 99_999_999_999),
+        Wish("a/", 1, 36_501),
+        Wish("a/", keep_versions=101),
+        Wish("a/", moves=(("GLACIER_IR", 99_999),)),
+    ],
+)
 def test_days_that_are_refused(wish: Wish) -> None:
-    with pytest.raises(InvalidInputError):
+    with pytest.raises(InvalidInputError, match="is out of bounds"):
         plan_rules([], wish)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from holdfast.bucket.arns import Partition, Place, partition_of, place_in, use_of_key
+from holdfast.bucket.arns import Partition, Place, partition_of, place_in, place_named, use_of_key
 from holdfast.bucket.bucket_policy import (
     encryption_statements,
     is_same_policy,
@@ -101,6 +101,34 @@ def test_places_and_partitions() -> None:
     assert Place("b", "a*b?$").objects_arn() == "arn:aws:s3:::b/a${*}b${?}${$}/*"
     with pytest.raises(InvalidInputError):
         place_in("/models")
+
+
+@pytest.mark.parametrize(
+    ("bucket", "prefix", "said"),
+    [
+        ("*", "", "no pattern stands for several"),
+        ("a*b", "", "3 to 63 letters"),
+        ("mod?ls", "", "3 to 63 letters"),
+        ("x", "", "3 to 63 letters"),
+        ("", "", "3 to 63 letters"),
+        ("${BUCKET}", "", "a variable was not replaced"),
+        ("models\n", "", "3 to 63 letters"),
+        ("s3://models/x", "", "the bucket's name alone"),
+        ("models/x", "", "the bucket's name alone"),
+        ("models", "${TEAM}/x", "a shell replaces variables"),
+        ("models", "te\x1bam", "write it without"),
+        ("models", "te\nam", "write it without"),
+    ],
+)
+def test_names_that_are_no_place_are_refused(bucket: str, prefix: str, said: str) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        place_named(bucket, prefix)
+    assert said in caught.value.hint
+
+
+def test_a_bucket_and_a_prefix_are_what_their_address_is() -> None:
+    assert place_named("models", "/team//a/ ") == place_in("s3://models/team/a")
+    assert place_named("models", "") == place_in("s3://models")
 
 
 def test_others_statements_stay_as_they_are() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -102,7 +103,11 @@ def test_a_profile_that_is_not_there_is_one_clear_error(tmp_path: Path) -> None:
     with pytest.raises(CredentialsError) as refusal:
         found.credentials.session()
     assert "missing" in refusal.value.message
-    assert "~/.aws/config" in refusal.value.hint
+    assert "there are no profiles yet: `aws configure --profile missing`" in refusal.value.hint
+    aws_files(tmp_path)
+    with pytest.raises(CredentialsError) as refusal:
+        found.credentials.session()
+    assert re.search(r"one of those in ~/.aws/config: .*\bown\b", refusal.value.hint)
 
 
 def test_the_chain_is_boto3s_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,6 +41,15 @@ def test_fixes_mend_and_have_nothing_to_do_the_second_time(project: Path) -> Non
     assert len(after.results) == len(before.results)
 
 
+def test_the_command_works_on_a_file_without_a_line_break_at_its_end(project: Path) -> None:
+    (project / ".gitignore").write_text("build")
+    (result,) = examine(only=["env.git_ignored"]).results
+    subprocess.run(["sh", "-c", result.finding.remedy], check=True)
+    assert (project / ".gitignore").read_text().split() == ["build", ".env"]
+    (result,) = examine(only=["env.git_ignored"]).results
+    assert result.finding.status is Status.OK
+
+
 def test_a_fix_that_cannot_be_applied_says_so(project: Path) -> None:
     (project / ".gitignore").mkdir()
     (fixed,) = apply_fixes(examine(only=["env.git_ignored"]).fixable)

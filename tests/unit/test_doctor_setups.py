@@ -6,6 +6,7 @@ import ast
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -85,6 +86,14 @@ def aws_file(name: str, text: str) -> Callable[[Path], None]:
     return write
 
 
+def with_azure(project: Path) -> None:
+    """Make what MLflow's repository imports later look as if it were there."""
+    for module in ("azure/identity", "azure/storage/filedatalake"):
+        (project / "site" / module).mkdir(parents=True)
+        (project / "site" / module / "__init__.py").touch()
+    sys.path.insert(0, str(project / "site"))
+
+
 def at_time(value: str) -> str:
     """Return `+9 minutes` as the time that is then, seen from the test and not from when its table was read."""
     found = re.fullmatch(r"([+-][\d.]+) minutes", value)
@@ -160,6 +169,26 @@ BROKEN = [
         arrange=aws_file("config", "[profile lent]\ncredential_process = false\n"),
     ),
     Broken(
+        "a program that prints no keys", "credentials.usable", "(credential_process: echo …) prints something that",
+        'it must print {"Version": 1, "AccessKeyId"', dotenv=S3_ROOT + "MLFLOW_AWS_PROFILE=odd\n",
+        arrange=aws_file("config", "[profile odd]\ncredential_process = echo c4n4ry-s3cr3t\n"),
+    ),
+    Broken(
+        "a program that hangs", "credentials.usable", "(credential_process: sleep …) has not ended within 5 s",
+        "aws configure get credential_process --profile slow", dotenv=S3_ROOT + "MLFLOW_AWS_PROFILE=slow\n",
+        arrange=aws_file("config", "[profile slow]\ncredential_process = sleep 5.5\n"),
+    ),
+    Broken(
+        "a profile that asks for a code", "credentials.usable", "wants a code (mfa_serial)",
+        "aws configure export-credentials --profile coded", dotenv=S3_ROOT + "MLFLOW_AWS_PROFILE=coded\n",
+        arrange=aws_file(
+            "config",
+            "[profile coded]\nrole_arn = arn:aws:iam::123456789012:role/x\nsource_profile = own\n"
+            "mfa_serial = arn:aws:iam::123456789012:mfa/ann\n"
+            "[profile own]\naws_access_key_id = AKIDEXAMPLE12345\naws_secret_access_key = c4n4ry-s3cr3t-own\n",
+        ),
+    ),
+    Broken(
         "a role and nobody to assume it", "credentials.usable", "no credentials to assume arn:aws:iam",
         "MLFLOW_AWS_PROFILE", dotenv=S3_ROOT + "MLFLOW_AWS_ROLE_ARN=arn:aws:iam::123456789012:role/mlflow\n",
     ),
@@ -181,9 +210,13 @@ BROKEN = [
         ),
     ),
     Broken("a folder .env", "env.dotenv", "is a folder", "/.venv", Status.WARNING, arrange=make_folder),
-    Broken("a dead link", "env.dotenv", "leads nowhere", "rm ", Status.WARNING, arrange=make_dead_link),
+    Broken("a dead link", "env.dotenv", "leads nowhere", "bring back the file that it names", arrange=make_dead_link),
     Broken(
-        "a pipe", "env.dotenv", "not a regular file", "write the settings to a file", Status.WARNING,
+        "a loop of links", "env.dotenv", "leads nowhere", "ln -sfn FILE ",
+        arrange=lambda project: (project / ".env").symlink_to(project / ".env"),
+    ),
+    Broken(
+        "a pipe", "env.dotenv", "not a regular file", "set -a; . ",
         arrange=lambda project: os.mkfifo(project / ".env"),
     ),
     Broken("two .env", "env.dotenv", "is not read, because", "then rm ", Status.WARNING, arrange=make_two),
@@ -239,6 +272,16 @@ BROKEN = [
         Status.WARNING, environ={"AWS_CA_BUNDLE": "/nowhere/ca.pem"},
     ),
     Broken(
+        "an environment that says otherwise", "config.notices",
+        "MLFLOW_ARTIFACT_ROOT=s3://of-the-shell/x of the environment is used, and not s3://bucket/root in ",
+        "unset MLFLOW_ARTIFACT_ROOT, or remove MLFLOW_ARTIFACT_ROOT from ", Status.WARNING,
+        dotenv=S3_ROOT + KEY + SECRET, environ={"MLFLOW_ARTIFACT_ROOT": "s3://of-the-shell/x"},
+    ),
+    Broken(
+        "Databricks, which nothing is delivered to", "config.tracking", "cannot deliver to databricks",
+        "set HOLDFAST_DELIVERY=direct", dotenv="MLFLOW_TRACKING_URI=databricks\nMLFLOW_ARTIFACT_ROOT=files\n",
+    ),
+    Broken(
         "a login in clear", "config.tracking", "unencrypted", "MLFLOW_TRACKING_URI=https://mlflow.example.org:5000",
         Status.WARNING,
         dotenv="MLFLOW_TRACKING_URI=http://mlflow.example.org:5000\nMLFLOW_TRACKING_TOKEN=c4n4ry-s3cr3t-token\n",
@@ -255,6 +298,30 @@ BROKEN = [
     Broken(
         "a server's root without a server", "config.root", "files are to go through the tracking server",
         "MLFLOW_TRACKING_URI=http://", dotenv="MLFLOW_ARTIFACT_ROOT=mlflow-artifacts:/\n",
+    ),
+    Broken(
+        "an address of Hadoop", "config.root", "s3a://bucket/x is an address of Hadoop", "=s3://bucket/x",
+        dotenv="MLFLOW_ARTIFACT_ROOT=s3a://bucket/x\n",
+    ),
+    Broken(
+        "a store that nobody knows", "config.root", "MLflow has no repository for nosuch:", "s3://bucket/prefix",
+        dotenv="MLFLOW_ARTIFACT_ROOT=nosuch://bucket/x\n",
+    ),
+    Broken(
+        "a store whose library is not there", "config.root", "google-cloud-storage is not installed",
+        "pip install google-cloud-storage", dotenv="MLFLOW_ARTIFACT_ROOT=gs://bucket/x\n",
+    ),
+    Broken(
+        "two libraries that are not there", "config.root", "paramiko and pysftp are not installed",
+        "pip install paramiko pysftp", dotenv="MLFLOW_ARTIFACT_ROOT=sftp://ann@host/x\n",
+    ),
+    Broken(
+        "an address that the store does not take", "config.root", "abfss://<filesystem>@<account>",
+        "correct MLFLOW_ARTIFACT_ROOT", dotenv="MLFLOW_ARTIFACT_ROOT=abfss://host/x\n", arrange=with_azure,
+    ),
+    Broken(
+        "Databricks without a login", "config.root", "there is no login to Databricks", "set DATABRICKS_HOST",
+        dotenv="MLFLOW_ARTIFACT_ROOT=dbfs:/x\n",
     ),
     Broken(
         "files of one machine", "config.root", "others at http://mlflow.example.org have none such",
@@ -280,6 +347,7 @@ def test_a_broken_setup_is_found_named_and_given_its_remedy(
     if broken.dotenv is not None:
         (project / ".env").write_text(broken.dotenv)
         (project / ".env").chmod(0o600)
+    monkeypatch.setattr(sys, "path", list(sys.path))
     if broken.arrange is not None:
         broken.arrange(project)
     for name, value in broken.environ.items():
@@ -302,6 +370,16 @@ HEALTHY = {
     "global keys beside the project's": (KEY + SECRET + S3_ROOT, GLOBAL | {"AWS_PROFILE": "another"}),
     "global keys": (S3_ROOT, GLOBAL),
     "a login, which plain MLflow would not see": ("MLFLOW_TRACKING_TOKEN=c4n4ry-s3cr3t-token\n", {}),
+    "an environment that says the same": (KEY + SECRET + S3_ROOT, {"MLFLOW_ARTIFACT_URI": "s3://bucket//root/"}),
+    "other keys in the environment": (
+        KEY + SECRET + S3_ROOT,
+        {"MLFLOW_AWS_ACCESS_KEY_ID": "AKIDOTHER1234567", "MLFLOW_AWS_SECRET_ACCESS_KEY": "c4n4ry-s3cr3t-other"},
+    ),
+    "Databricks, asked directly": (
+        "MLFLOW_TRACKING_URI=databricks\nHOLDFAST_DELIVERY=direct\nMLFLOW_ARTIFACT_ROOT=files\n",
+        {},
+    ),
+    "files by FTP, which Python brings": ("MLFLOW_ARTIFACT_ROOT=ftp://host/x\n", {}),
     "the bucket's owner named": (KEY + SECRET + S3_ROOT + "MLFLOW_S3_EXPECTED_BUCKET_OWNER=123456789012\n", {}),
 }
 
@@ -318,6 +396,12 @@ def test_a_healthy_setup_has_no_warning(what: str, project: Path, monkeypatch: p
     report = examine(only=LOCAL)
     assert report.is_spotless, str(report)
     assert "c4n4ry-s3cr3t" not in str(report)
+
+
+def test_both_count_the_same_settings(project: Path) -> None:
+    (project / ".env").write_text(KEY + SECRET + S3_ROOT)
+    details = {result.check.name: result.finding.details for result in examine(only=["env", "config.settings"]).results}
+    assert details["env.dotenv"]["settings"] == details["config.settings"]["settings"] == 3
 
 
 def test_keys_that_are_not_used_are_named(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

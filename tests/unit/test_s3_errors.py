@@ -72,6 +72,16 @@ def test_an_answer_names_bucket_key_code_and_remedy(code: str) -> None:
     assert error.code == code
 
 
+@pytest.mark.parametrize("code", ["UnknownHost", "ConnectionRefused", "Timeout"])
+def test_where_no_server_is_named_it_is_aws(code: str) -> None:
+    error = of(Fault(code), endpoint_url=None)
+    assert error.hint == "see whether this machine reaches AWS (a proxy? HTTPS_PROXY), or set MLFLOW_S3_ENDPOINT_URL"
+
+
+def test_a_bucket_that_is_not_there_is_named() -> None:
+    assert "create the bucket models, or mend its name where it is given" in of(answer("NoSuchBucket")).hint
+
+
 @pytest.mark.parametrize("code", ["AccessDenied", "InvalidAccessKeyId", "NoSuchBucket", "InvalidStorageClass"])
 def test_the_account_is_named_and_masked_where_it_matters(code: str) -> None:
     message = of(answer(code)).message

@@ -17,7 +17,7 @@ SAID = {
     ),
     "Can't locate revision identified by 'c3'": ("newer MLflow", "pip install --upgrade mlflow"),
     "ModuleNotFoundError: No module named 'psycopg2'": ("psycopg2", "postgresql+psycopg"),
-    "ModuleNotFoundError: No module named 'MySQLdb'": ("MySQLdb", "pip install MySQLdb"),
+    "ModuleNotFoundError: No module named 'MySQLdb'": ("MySQLdb", "pip install mysqlclient"),
     "NoSuchModuleError: Can't load plugin: sqlalchemy.dialects:postgresql.nope": ("postgresql.nope", "psycopg"),
     "sqlite3.DatabaseError: file is not a database": ("no SQLite database", "backup"),
     "sqlite3.OperationalError: attempt to write a readonly database": ("opened for writing", "chmod"),

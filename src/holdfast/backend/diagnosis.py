@@ -18,6 +18,8 @@ from holdfast.errors import (
     PermissionDeniedError,
 )
 
+# Drivers whose packages have other names than they themselves.
+_PACKAGES = {"MySQLdb": "mysqlclient", "mysql": "mysql-connector-python", "psycopg2": "psycopg2-binary"}
 _PORTS = {"mysql": 3306, "mssql": 1433}
 
 
@@ -138,14 +140,15 @@ _CAUSES = (
         ),
     ),
     _Cause(
-        r"No module named '(?P<name>psycopg2|psycopg|MySQLdb|pymysql|mysqlclient|pyodbc)'",
+        r"No module named '(?P<name>psycopg2|psycopg|pg8000|MySQLdb|pymysql|mysqlclient|mysql|pyodbc|pymssql)[.']",
         MissingDependencyError,
         lambda b, m: f"The driver {m['name']} for {b.uri} is not installed.",
         lambda _, m: (
-            "write the URI as postgresql+psycopg://…, or `pip install psycopg2-binary`"
+            "write the URI as postgresql+psycopg://… (`pip install 'holdfast[server]'` brings that driver), or "
+            "`pip install psycopg2-binary`"
             if m["name"] == "psycopg2"
             else "`pip install 'holdfast[server]'` brings psycopg; other databases need their driver: "
-            f"`pip install {m['name']}`"
+            f"`pip install {_PACKAGES.get(m['name'], m['name'])}`"
         ),
     ),
     _Cause(

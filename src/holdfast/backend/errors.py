@@ -52,9 +52,8 @@ _UNREACHABLE = re.compile(
     r"|failed with error code (429|50[234])|too many \d+ error responses|database is locked|terminating connection",
     re.IGNORECASE,
 )
-_SCHEMA = re.compile(
-    r"out-of-date database schema|can't locate revision|no such table|relation .* does not exist", re.I
-)
+_SCHEMA = re.compile(r"out-of-date database schema|can't locate revision", re.I)
+_TABLE = re.compile(r"no such table|relation .* does not exist|table .* doesn't exist", re.I)
 
 _NUMBER_AS_TEXT = re.compile(r"operator does not exist: integer \S+ character varying")
 
@@ -89,20 +88,33 @@ def translate(error: Exception, doing: str, uri: str, redact: Redactor) -> Holdf
         return type(known)(redact(f"Cannot {doing}: {known.message}"), redact(known.hint), known.retryable)
     if isinstance(error, ImportError):
         return MissingDependencyError(f"Cannot {doing} on {where}: {text}", "pip install 'holdfast[server]'")
+    of_tables = _about_tables(doing, where, text)
+    if of_tables is not None:
+        return of_tables
+    kind = _kind_of(error, text)
+    message = f"Cannot {doing} on {where}: {text}"
+    if kind is BackendUnavailableError:
+        return BackendUnavailableError(message, reach_hint(uri), retryable=True)
+    return kind(message, _HINTS.get(kind, ""))
+
+
+def _about_tables(doing: str, where: str, text: str) -> HoldfastError | None:
     if _SCHEMA.search(text):
         return BackendError(
             f"Cannot {doing}: the database {where} has another schema than this MLflow.", f"mlflow db upgrade {where}"
+        )
+    if _TABLE.search(text):
+        return BackendError(
+            f"Cannot {doing}: the database {where} lacks a table of MLflow: {text}",
+            "`holdfast doctor --only server.schema` says whether the database is an older MLflow's (then "
+            f"`mlflow db upgrade {where}`, after a backup); if not, bring it back from a backup",
         )
     if _NUMBER_AS_TEXT.search(text):
         return BackendError(
             f"Cannot {doing} on {where}: {text}",
             "MLflow before 3.2 needs the older driver: pip install psycopg2-binary, and postgresql+psycopg2://… as URI",
         )
-    kind = _kind_of(error, text)
-    message = f"Cannot {doing} on {where}: {text}"
-    if kind is BackendUnavailableError:
-        return BackendUnavailableError(message, reach_hint(uri), retryable=True)
-    return kind(message, _HINTS.get(kind, ""))
+    return None
 
 
 # The codes under which MLflow passes on what a database says; elsewhere the same words may be a user's own.

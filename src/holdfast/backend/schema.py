@@ -10,6 +10,7 @@ from pathlib import Path
 from holdfast.backend.database import connected
 from holdfast.core.uris import sqlite_path
 
+_TABLE = re.compile(r"""^\s+__tablename__\s*=\s*["'](\w+)["']""", re.MULTILINE)
 _ASSIGNED = re.compile(r"""^(revision|down_revision)\b[^=\n]*=\s*["'](\w+)["']""", re.MULTILINE)
 
 
@@ -22,11 +23,15 @@ class Schema:
         wanted: The revision that the installed MLflow wants; empty where MLflow's database part is not installed.
         behind: By how many steps it is behind; 0 where it is not, None where the revision is none that this MLflow
             knows, which are those of later releases.
+        has_tables: Whether there are any of MLflow's tables, whatever the revision.
+        missing: Those of the installed MLflow that are not there, in order.
     """
 
     found: str
     wanted: str
     behind: int | None
+    has_tables: bool = False
+    missing: tuple[str, ...] = ()
 
     @property
     def is_current(self) -> bool:
@@ -48,31 +53,44 @@ def schema_of(uri: str, timeout_s: int) -> Schema:
         Exception: Whatever the driver raises.
     """
     path = sqlite_path(uri)
-    found = "" if path is not None and not path.exists() else _revision(uri, timeout_s)
+    found, tables = ("", set()) if path is not None and not path.exists() else _look(uri, timeout_s)
     steps = _steps()
     order = _from_first_to_last(steps)
     wanted = order[-1] if order else ""
+    expected = _tables()
+    there, missing = bool(tables & expected), tuple(sorted(expected - tables))
     if found in order:
-        return Schema(found, wanted, len(order) - 1 - order.index(found))
-    return Schema(found, wanted, None if found else 0)
+        return Schema(found, wanted, len(order) - 1 - order.index(found), there, missing)
+    return Schema(found, wanted, None if found else 0, there, missing)
 
 
-def _revision(uri: str, timeout_s: int) -> str:
+def _look(uri: str, timeout_s: int) -> tuple[str, set[str]]:
+    """Return the revision and the names of the tables."""
     from sqlalchemy import inspect, text
 
     with connected(uri, timeout_s, lock_wait_s=timeout_s) as connection:
-        if not inspect(connection).has_table("alembic_version"):
-            return ""
-        return str(connection.execute(text("SELECT version_num FROM alembic_version")).scalar() or "")
+        tables = set(inspect(connection).get_table_names())
+        if "alembic_version" not in tables:
+            return "", tables
+        return str(connection.execute(text("SELECT version_num FROM alembic_version")).scalar() or ""), tables
+
+
+def _tables() -> set[str]:
+    """Return the names of the tables that the installed MLflow makes."""
+    sources = (path for root in _roots() for path in (root / "store").glob("*/dbmodels/models.py"))
+    return {name for path in sources for name in _TABLE.findall(path.read_text(encoding="utf-8"))}
+
+
+def _roots() -> list[Path]:
+    spec = find_spec("mlflow")
+    return [Path(root) for root in spec.submodule_search_locations or ()] if spec else []
 
 
 def _steps() -> dict[str, str]:
     """Return each revision that the installed MLflow knows, with the one before it (empty: it is the first)."""
-    spec = find_spec("mlflow")
-    roots = list(spec.submodule_search_locations or ()) if spec else []
     found: dict[str, str] = {}
-    for root in roots:
-        for path in (Path(root) / "store" / "db_migrations" / "versions").glob("*.py"):
+    for root in _roots():
+        for path in (root / "store" / "db_migrations" / "versions").glob("*.py"):
             # Read, not imported: importing them takes all of MLflow, and seconds.
             names = _constants(path.read_text(encoding="utf-8"))
             if "revision" in names:

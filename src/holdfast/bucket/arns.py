@@ -6,11 +6,16 @@ import re
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from holdfast.core.uris import normalize_artifact_root
 from holdfast.errors import InvalidInputError
 
 Partition = Literal["aws", "aws-cn", "aws-us-gov"]
 PARTITIONS: tuple[Partition, ...] = get_args(Partition)
 _KEY_ID = re.compile(r"[0-9a-fA-F-]{36}|mrk-[0-9a-fA-F]{32}")
+# As botocore has it: old buckets have capitals.
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._\-]{1,253}[A-Za-z0-9]")
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_VARIABLE = re.compile(r"\$\{\w*\}?")
 _KEY_ARN = re.compile(r"(arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:)(key/.+|alias/.+)")
 
 
@@ -59,6 +64,55 @@ def place_in(uri: str, partition: Partition = "aws") -> Place:
     if not uri.startswith("s3://") or not bucket:
         raise InvalidInputError(f"{uri} names no place in S3.", "it reads s3://bucket/prefix")
     return Place(bucket, prefix.strip("/"), partition)
+
+
+def place_named(bucket: str, prefix: str = "", partition: Partition = "aws", setting: str = "--bucket") -> Place:
+    """Return the place of a bucket and a prefix that somebody names apart from each other.
+
+    Signs that are patterns elsewhere (`*`, `?`) mean themselves in a prefix; see `literal`.
+
+    Args:
+        bucket: The bucket's name.
+        prefix: The prefix in it; slashes at its ends and doubled ones are left out, as in `s3://bucket/prefix`.
+        partition: The cloud.
+        setting: Where the bucket's name stands, for errors.
+
+    Raises:
+        InvalidInputError: No bucket can have this name, or no prefix is like this.
+    """
+    if not _BUCKET.fullmatch(bucket):
+        raise InvalidInputError(f"{setting} {bucket!r} names no valid bucket.", _why_no_bucket(bucket, setting))
+    if prefix.strip():
+        check_prefix(prefix)
+    return place_in(normalize_artifact_root(f"s3://{bucket}/{prefix}", setting), partition)
+
+
+def check_prefix(prefix: str, what: str = "The prefix") -> None:
+    """See that a prefix is one that somebody meant.
+
+    Args:
+        prefix: The prefix, or an address.
+        what: What it is called in errors.
+
+    Raises:
+        InvalidInputError: It holds a control character, or a variable that no shell has replaced.
+    """
+    if _CONTROLS.search(prefix.strip()):
+        raise InvalidInputError(f"{what} {prefix!r} holds a control character.", "write it without")
+    found = _VARIABLE.search(prefix)
+    if found:
+        raise InvalidInputError(
+            f"{what} {prefix!r} holds {found[0]}, which nothing has replaced.",
+            'write it out, or in double quotes ("…"), in which a shell replaces variables',
+        )
+
+
+def _why_no_bucket(bucket: str, setting: str) -> str:
+    if _VARIABLE.search(bucket):
+        return f"a variable was not replaced: write {setting} with the name itself, or in double quotes"
+    if bucket.startswith("s3:") or "/" in bucket:
+        return "give s3://bucket/prefix without an option, or the bucket's name alone"
+    return "a bucket has 3 to 63 letters, digits, dots and hyphens, and no pattern stands for several"
 
 
 def literal(text: str) -> str:

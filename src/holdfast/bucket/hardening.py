@@ -243,7 +243,12 @@ def _lifecycle(target: Target) -> Step:
 
 
 def _logging(target: Target) -> Step:
-    plan = plan_logging(target.connection, target.place, target.logs)
+    try:
+        plan = plan_logging(target.connection, target.place, target.logs)
+    except ArtifactError as error:
+        if error.code != "NoSuchBucket":
+            raise
+        return Step("logging", "failed", error.message, error.hint)  # the others can go on without it
     if isinstance(plan, Answer):
         return _unknown("logging", plan)
     return Step("logging", plan.state, plan.says, apply=plan.apply)

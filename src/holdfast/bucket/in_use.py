@@ -40,6 +40,17 @@ def find_use(project: Project, place: Place) -> Use:
     return split(place, locations, sources)
 
 
+def versions_in(project: Project, place: Place) -> dict[str, list[str]]:
+    """Return at which keys of a place's bucket registered versions lie, by what each is called.
+
+    Raises:
+        RegistryError: Where a version's files lie cannot be told.
+        BackendError: A store cannot be asked.
+    """
+    keys = ((which, _key_in(place, source)) for which, source in _versions(project))
+    return {which: [key] for which, key in keys if key is not None}
+
+
 def split(place: Place, locations: Iterable[str], sources: Sequence[str]) -> Use:
     """Return which experiments' folders registered versions use.
 
@@ -63,11 +74,17 @@ def _key_in(place: Place, uri: str) -> str | None:
 
 
 def _sources(project: Project) -> list[str]:
+    return [source for _, source in _versions(project)]
+
+
+def _versions(project: Project) -> list[tuple[str, str]]:
+    """Return what each registered version is called, and where its files lie."""
     found = []
     for model in project.models.models():
         for version in project.models.versions(model.name):
             where = place_of_version(project.connection, version.name, version.version)
-            found.append(_resolved(project, where, f"{version.name} version {version.version}"))
+            which = f"{version.name} version {version.version}"
+            found.append((which, _resolved(project, where, which)))
     return found
 
 

@@ -8,6 +8,9 @@ from typing import Any
 
 # What lies there has to be brought back, for hours, before it can be read.
 ARCHIVES = ("GLACIER", "DEEP_ARCHIVE")
+# What the names of our rules that move files begin with.
+MOVE_NAME = "holdfast-move"
+_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,8 @@ class Rule:
     @property
     def title(self) -> str:
         """Its name, and what it is for."""
-        return f"{self.name or 'without a name'} (for {f'{self.prefix}*' if self.prefix else 'all objects'})"
+        what = f"{self.prefix}*" if self.prefix else "all objects"
+        return f"{self.name or 'without a name'} (for {' '.join(part for part in (what, self.narrowed) if part)})"
 
     @property
     def actions(self) -> list[str]:
@@ -135,6 +139,31 @@ def read_rule(raw: Mapping[str, Any]) -> Rule:
 def read_rules(raw: Sequence[Mapping[str, Any]]) -> list[Rule]:
     """Return rules as boto3 gives them, read."""
     return [read_rule(item) for item in raw]
+
+
+def moving_rules(rules: Sequence[Rule]) -> list[Rule]:
+    """Return the rules in force that `lifecycle apply --transition` has made: for files that no version used then."""
+    return [rule for rule in rules if rule.is_enabled and rule.moves and rule.name.startswith(f"{MOVE_NAME}:")]
+
+
+def warnings_of_use(rules: Sequence[Rule], versions: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return which registered versions lie where such a rule moves files.
+
+    Args:
+        rules: The bucket's rules.
+        versions: The keys at which registered versions lie, by what each is called.
+    """
+    found = []
+    for rule in moving_rules(rules):
+        used = [name for name, places in versions.items() if is_used(rule.prefix, places)]
+        if used:
+            shown = ", ".join(used[:_SHOWN]) + (f" and {len(used) - _SHOWN} more" if len(used) > _SHOWN else "")
+            classes = ", ".join(f"{move.storage_class} {move.after}" for move in rule.moves)
+            found.append(
+                f"rule {rule.name} moves files below {rule.prefix} to {classes}, and registered since it was made: "
+                f"{shown}"
+            )
+    return found
 
 
 def warnings_of(rules: Sequence[Rule], folder: str, is_versioned: bool) -> list[str]:

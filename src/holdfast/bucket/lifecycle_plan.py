@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
-from holdfast.bucket.lifecycle import ARCHIVES, days, is_used, read_rule, read_rules
+from holdfast.bucket.lifecycle import ARCHIVES, MOVE_NAME, days, is_used, read_rule, read_rules
 from holdfast.errors import InvalidInputError
 
 # From dear and near to cheap and far; objects move in this direction alone.
@@ -23,8 +23,10 @@ _LEAST_DAYS = {"STANDARD_IA": 30, "ONEZONE_IA": 30}
 # And from these on no earlier than so much later.
 _STAY_DAYS = {"STANDARD_IA": 30, "ONEZONE_IA": 30}
 _MOST_RULES = 1000
+# S3 itself takes any 32-bit number; a hundred years are meant by nobody.
+_MOST_DAYS = 36_500
 _LONGEST_NAME = 255
-_ABORT, _OLD, _MOVE = "holdfast-abort-uploads", "holdfast-old-versions", "holdfast-move"
+_ABORT, _OLD, _MOVE = "holdfast-abort-uploads", "holdfast-old-versions", MOVE_NAME
 
 
 @dataclass(frozen=True)
@@ -127,12 +129,9 @@ def plan_rules(raw: Sequence[Mapping[str, Any]], wish: Wish) -> Plan:
         wish: What is wanted.
 
     Raises:
-        InvalidInputError: There would be more rules than S3 takes, or days are not positive.
+        InvalidInputError: There would be more rules than S3 takes, or a number is out of bounds.
     """
-    if min(wish.abort_days, wish.noncurrent_days) < 1 or not 0 <= wish.keep_versions <= 100:
-        raise InvalidInputError(
-            "Days are whole and at least 1; of old versions 0 to 100 are kept.", "give such numbers"
-        )
+    _check_numbers(wish)
     wanted = {str(rule["ID"]): rule for rule in _wanted(raw, wish)}
     others = [rule for rule in raw if not _is_ours(rule, wish)]
     kept = [rule for rule in raw if _is_ours(rule, wish) and rule["ID"] not in wanted and _stays(rule, wish)]
@@ -147,6 +146,20 @@ def plan_rules(raw: Sequence[Mapping[str, Any]], wish: Wish) -> Plan:
             "move fewer experiments' files: leave --transition out, or give experiments one common root",
         )
     return Plan(rules, tuple(changes))
+
+
+def _check_numbers(wish: Wish) -> None:
+    given = (
+        ("--abort-days", wish.abort_days, 1, _MOST_DAYS),
+        ("--noncurrent-days", wish.noncurrent_days, 1, _MOST_DAYS),
+        ("--keep-versions", wish.keep_versions, 0, 100),
+        *(("--transition", after, 0, _MOST_DAYS) for _, after in wish.moves),
+    )
+    for option, number, least, most in given:
+        if not least <= number <= most:
+            raise InvalidInputError(
+                f"{option} {number:,} is out of bounds.", f"give a whole number from {least} to {most:,}"
+            )
 
 
 def moves_files(raw: Sequence[Mapping[str, Any]]) -> bool:

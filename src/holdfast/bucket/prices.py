@@ -3,7 +3,8 @@
 The table is JSON: `as_of`, `source`, `currency`, `gb_bytes` (AWS's GB has 2^30 bytes), `egress_free_gb` a month, and
 `regions`. Of a region: `storage` by class, `put_per_1000`, `get_per_1000` and `retrieval_per_gb` by class, `egress`.
 Storage and egress have tiers, `[[up to GB, price of a GB], …, [null, price]]`. `like` names a region whose prices count
-where a region has none of its own.
+where a region has none of its own. `checked`, which nothing reads, says which prices were compared with a second
+source.
 """
 
 from __future__ import annotations

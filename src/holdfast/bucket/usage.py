@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,11 +11,12 @@ from typing import Any
 from holdfast.artifacts.s3.connection import S3Connection
 from holdfast.artifacts.transfer import SILENT, Meter
 from holdfast.backend.locations_by_api import read_experiments
+from holdfast.bucket.asking import is_denied
 from holdfast.bucket.inventory import Bucketful, Stored, files_below
 from holdfast.bucket.posture import Answer
 from holdfast.bucket.roots import Root, root_of
 from holdfast.core.uris import mask_uri, sqlite_path
-from holdfast.errors import HoldfastError, InvalidInputError
+from holdfast.errors import ArtifactError, HoldfastError, InvalidInputError
 from holdfast.project import Project
 
 # S3 charges some classes for at least so much of each object.
@@ -162,17 +164,42 @@ def usage_of(project: Project, uri: str = "", meter: Meter = SILENT) -> Usage:
 
     Raises:
         InvalidInputError: The root is neither a folder nor in S3.
-        ArtifactError: It cannot be listed.
+        ArtifactError: It cannot be listed, or is a folder that somebody names and that is not there.
     """
     root = _root(project, uri)
     usage = Usage(root)
+    if root.kind == "file":
+        _see_folder(root, usage, is_named=bool(uri))
     sorting = _Sorting(_places(project, usage))
     if root.kind == "file":
         _take(files_below(root.uri), sorting.add, meter)
     else:
-        _look_into(project, root, sorting, usage, meter)
+        try:
+            _look_into(project, root, sorting, usage, meter)
+        except ArtifactError as error:
+            raise _with_right(error, root) from None
     usage.groups = sorting.groups()
     return usage
+
+
+def _see_folder(root: Root, usage: Usage, is_named: bool) -> None:
+    if os.path.isdir(root.uri):
+        return
+    if is_named:
+        raise ArtifactError(
+            f"There is no folder {root.uri}.", "see whether its disk is mounted, or name another root", code="ENOENT"
+        )
+    usage.notes.append(f"there is no folder {root.uri} yet; the first file that is stored makes it")
+
+
+def _with_right(error: ArtifactError, root: Root) -> ArtifactError:
+    """Return the error with the right that it takes to count, where the key lacks it."""
+    if is_denied(error):
+        error.hint = (
+            f"counting takes s3:ListBucket: use a key that may list (--profile NAME), or let this one do what "
+            f"`holdfast s3 policy --role reader {root.uri}` prints"
+        )
+    return error
 
 
 def _root(project: Project, uri: str) -> Root:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from enum import Enum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,6 +13,13 @@ if TYPE_CHECKING:
     from holdfast.doctor.check import Result
     from holdfast.doctor.fixing import Fixed
     from holdfast.doctor.report import Report
+
+
+class KeyRole(Enum):
+    """What keys are for."""
+
+    WRITER = "writer"
+    READER = "reader"
 
 
 def doctor(
@@ -30,7 +38,11 @@ def doctor(
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 for a warning too.")] = False,
     timeout: Annotated[
         float, typer.Option("--timeout", metavar="SECONDS", min=1.0, help="How long all checks may take together.")
-    ] = 12.0,
+    ] = 10.5,
+    role: Annotated[
+        KeyRole,
+        typer.Option("--role", help="What the project's keys are for; for a reader nothing is written anywhere."),
+    ] = KeyRole.WRITER,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Examine the project: settings, keys, bucket, tracking server, journal. Nothing is left behind.
@@ -39,21 +51,24 @@ def doctor(
     failure stands the command or setting that mends it. "(inferred)" marks what follows from something else.
 
     Exit codes: 0 everything works (also with warnings), 1 something does not, 2 the settings cannot be used, 3 all that
-    failed may pass by itself, such as a server that does not answer: try again later.
+    failed may pass by itself, such as a server that does not answer: try again later. Ctrl-C, SIGTERM and SIGHUP end it
+    with 130, 143 and 129, after what was made for a trial has been taken away; a second Ctrl-C ends it at once.
 
     Example: holdfast doctor --only credentials,s3
     """
     from holdfast.cli.doctor_output import Shown
+    from holdfast.cli.ending import orderly_end
     from holdfast.doctor.examine import examine
 
     _check_usage(fix, yes, dry_run, json)
     shown = Shown(json, fix)
-    with shown:
-        report = examine(only=only or (), say=shown.result, total_s=timeout)
-    shown.summary(report)
     fixed: list[Fixed] = []
-    if fix:
-        fixed, report = _mend(report, shown, yes, dry_run)
+    with orderly_end():
+        with shown:
+            report = examine(only=only or (), say=shown.result, total_s=timeout, role=role.value)
+        shown.summary(report)
+        if fix:
+            fixed, report = _mend(report, shown, role, yes, dry_run)
     if json:
         shown.document(report, fixed)
     raise typer.Exit(report.exit_code or int(strict and not report.is_spotless))
@@ -69,7 +84,7 @@ def _check_usage(fix: bool, yes: bool, dry_run: bool, json: bool) -> None:
         raise InvalidInputError("Nothing is mended: there is no terminal to ask on.", "say so with --yes")
 
 
-def _mend(report: Report, shown: Shown, yes: bool, dry_run: bool) -> tuple[list[Fixed], Report]:
+def _mend(report: Report, shown: Shown, role: KeyRole, yes: bool, dry_run: bool) -> tuple[list[Fixed], Report]:
     from holdfast.doctor.fixing import apply_fixes, examine_again
 
     fixable = report.fixable
@@ -81,7 +96,7 @@ def _mend(report: Report, shown: Shown, yes: bool, dry_run: bool) -> tuple[list[
     if not fixed:
         return [], report
     with shown:
-        later = examine_again(report, fixed, say=shown.result)
+        later = examine_again(report, fixed, say=shown.result, role=role.value)
     shown.summary(later)
     return fixed, later
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
@@ -17,6 +18,8 @@ _READER_LEFT = 141
 def prepare_pipes() -> None:
     """Let output to a closed descriptor go nowhere, and end quietly, with 141, once a reader has left.
 
+    Where the output cannot be written, as on a full disk, one line says so, and the command ends with 1.
+
     Ending is a `SystemExit` from within the write, which neither typer nor rich takes for an error of theirs.
     """
     for fd in (0, 1, 2):
@@ -30,9 +33,20 @@ class _Pipe(io.FileIO):
         try:
             return super().write(data)
         except BrokenPipeError:
-            # What is still buffered must go somewhere when the interpreter ends.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())
+            self._give_up()
             sys.exit(_READER_LEFT)
+        except OSError as error:
+            self._give_up()
+            if self.fileno() == 1:
+                sys.stderr.write(f"error: cannot write the output: {error.strerror}\n")
+                if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                    sys.stderr.write("  hint: free space on the disk that it goes to, or let it go elsewhere\n")
+                sys.exit(1)
+            return len(memoryview(data))  # of standard error: there is nobody left who could be told
+
+    def _give_up(self) -> None:
+        """Let what is still buffered go nowhere: it must go somewhere when the interpreter ends."""
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())
 
 
 def _fill(fd: int) -> None:

@@ -20,8 +20,8 @@ _MARKS = {"right": "is right", "to do": "to do", "left": "left", "failed": "FAIL
 def harden(
     where: Where = "",
     log_bucket: Annotated[
-        str, typer.Option("--log-bucket", help="Log accesses to this bucket, of the same region and account.")
-    ] = "",
+        str | None, typer.Option("--log-bucket", help="Log accesses to this bucket, of the same region and account.")
+    ] = None,
     log_prefix: Annotated[
         str | None, typer.Option("--log-prefix", help="What the logs' names begin with; the bucket's name by default.")
     ] = None,
@@ -61,7 +61,8 @@ def harden(
         raise typer.Exit(1)
 
 
-def _target(where: str, log_bucket: str, log_prefix: str | None, kms_key: str, profile: str | None) -> Target:
+def _target(where: str, log_bucket: str | None, log_prefix: str | None, kms_key: str, profile: str | None) -> Target:
+    from holdfast.bucket.arns import place_named
     from holdfast.bucket.hardening import Target
     from holdfast.bucket.logs import Logs
     from holdfast.cli.s3_place import connect, place_of
@@ -75,7 +76,7 @@ def _target(where: str, log_bucket: str, log_prefix: str | None, kms_key: str, p
         place,
         kms_key or str(given.get("SSEKMSKeyId") or ""),
         str(given.get("ACL") or ""),
-        Logs(log_bucket, prefix) if log_bucket else None,
+        Logs(place_named(log_bucket, setting="--log-bucket").bucket, prefix) if log_bucket is not None else None,
     )
 
 

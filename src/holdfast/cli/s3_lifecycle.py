@@ -9,8 +9,11 @@ import typer
 from holdfast.cli.s3_place import DryRun, Json, Profile, Where, Yes
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from holdfast.artifacts.s3.connection import S3Connection
     from holdfast.bucket.arns import Place
+    from holdfast.bucket.lifecycle import Rule
     from holdfast.bucket.lifecycle_plan import Wish
     from holdfast.bucket.posture import Lifecycle
     from holdfast.cli.output import Output
@@ -34,7 +37,7 @@ def show(where: Where = "", profile: Profile = None, json: Json = False) -> None
     place, connection, out = place_of(project.settings, where), connect(project), get_output(json)
     rules = read_rules(_ask(connection, place).rules)
     is_versioned = bool(ask_versioning(connection, place.bucket).value)
-    warnings = warnings_of(rules, place.folder, is_versioned)
+    warnings = warnings_of(rules, place.folder, is_versioned) + _in_use(out, rules, place)
     if json:
         shown = [
             {
@@ -52,7 +55,7 @@ def show(where: Where = "", profile: Profile = None, json: Json = False) -> None
     rows = [
         [
             rule.name,
-            "" if rule.is_enabled else "off",
+            "yes" if rule.is_enabled else "no",
             rule.scope,
             "; ".join(rule.actions),
             "yes" if rule.touches(place.folder) else "no",
@@ -61,13 +64,29 @@ def show(where: Where = "", profile: Profile = None, json: Json = False) -> None
     ]
     if rows:
         title = f"Lifecycle of s3://{place.bucket}"
-        out.table(title, ["rule", "", "for", "does", f"touches {place.folder or 'files'}"], rows)
+        out.table(title, ["rule", "in force", "for", "does", f"touches {place.folder or 'files'}"], rows)
     else:
         out.line(f"s3://{place.bucket} has no lifecycle rules.")
     for text in warnings:
         out.warn(text)
     if warnings:
         out.hint("holdfast s3 lifecycle apply sets what a project needs")
+
+
+def _in_use(out: Output, rules: Sequence[Rule], place: Place) -> list[str]:
+    """Return which registered versions lie where a rule of ours moves files, if the stores tell."""
+    from holdfast.bucket.in_use import versions_in
+    from holdfast.bucket.lifecycle import moving_rules, warnings_of_use
+    from holdfast.cli.opening import open_existing
+    from holdfast.errors import HoldfastError
+
+    if not moving_rules(rules):
+        return []
+    try:
+        return warnings_of_use(rules, versions_in(open_existing(), place))
+    except HoldfastError as error:
+        out.hint(f"whether a registered version lies where files are moved is not known: {error.message}")
+        return []
 
 
 @app.command("apply")

@@ -14,6 +14,7 @@ from holdfast.cli.s3_usage import Json, size
 if TYPE_CHECKING:
     from holdfast.bucket.migration.moving import Migration, Outcome, Survey
     from holdfast.bucket.migration.plan import LeftOut
+    from holdfast.bucket.migration.reaching import Unreadable
     from holdfast.cli.output import Output
 
 _AT_MOST = 20
@@ -89,6 +90,16 @@ def _show_plan(out: Output, migration: Migration, survey: Survey) -> None:
     out.line(f"{size(survey.size_bytes)} are to be at the new root")
     _show_left_out(out, plan.left_out)
     _show_skipped(out, survey.skipped)
+    if survey.unreadable is not None:
+        _warn_unreadable(out, survey.unreadable, "will then be")
+
+
+def _warn_unreadable(out: Output, found: Unreadable, when: str) -> None:
+    out.warn(
+        f"the files {when} at {found.place}, which this project's own settings do not reach: {found.why}; no run's "
+        "files and no model there can be loaded by them"
+    )
+    out.hint(found.remedy)
 
 
 def _show_left_out(out: Output, left_out: Sequence[LeftOut]) -> None:
@@ -118,6 +129,8 @@ def _end(out: Output, migration: Migration, outcome: Outcome) -> None:
         out.data(_outcome(migration, outcome))
     else:
         _show_outcome(out, migration, outcome)
+    if outcome.unreadable is not None and outcome.status == "moved":
+        _warn_unreadable(out, outcome.unreadable, "are now")
     if outcome.status == "copied":
         out.error(
             "Everything is copied and compared, but MLflow still looks at the old place: its API cannot change "
@@ -188,6 +201,7 @@ def _document(migration: Migration, survey: Survey) -> dict[str, Any]:
         "copied_before": survey.copied,
         "left_out": [asdict(item) for item in plan.left_out],
         "skipped": list(survey.skipped),
+        "own_settings": _own_settings(survey.unreadable),
     }
 
 
@@ -207,12 +221,20 @@ def _outcome(migration: Migration, outcome: Outcome) -> dict[str, Any]:
         "left_out": [asdict(item) for item in outcome.left_out],
         "skipped": outcome.skipped,
         "mentions": outcome.mentions,
+        "own_settings": _own_settings(outcome.unreadable),
         "at_old_root": {
             "files": outcome.left_files,
             "bytes": outcome.left_bytes,
             "unused_since": outcome.left_since or None,
         },
     }
+
+
+def _own_settings(found: Unreadable | None) -> dict[str, Any]:
+    """Say whether the project's own settings reach the new place."""
+    if found is None:
+        return {"reach_new_root": True}
+    return {"reach_new_root": False, "why": found.why, "remedy": found.remedy}
 
 
 def _masked(uri: str) -> str:

@@ -24,7 +24,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done
 _PATIENCE_S = 20.0
 
 
-def place_of(settings: Settings, uri: str = "", bucket: str = "", prefix: str | None = None) -> Place:
+def place_of(settings: Settings, uri: str = "", bucket: str | None = None, prefix: str | None = None) -> Place:
     """Return the place that a command is about.
 
     Args:
@@ -34,17 +34,17 @@ def place_of(settings: Settings, uri: str = "", bucket: str = "", prefix: str | 
         prefix: The prefix in it.
 
     Raises:
-        InvalidInputError: None is named, or two are.
+        InvalidInputError: None is named, or two are, or what is named is none.
     """
-    from holdfast.bucket.arns import Place, partition_of, place_in
+    from holdfast.bucket.arns import check_prefix, partition_of, place_in, place_named
     from holdfast.core.uris import normalize_artifact_root, scheme_of
     from holdfast.errors import InvalidInputError
 
     partition = partition_of(settings.region)
-    if uri and (bucket or prefix is not None):
+    if uri and (bucket is not None or prefix is not None):
         raise InvalidInputError("Two places are named.", "give either s3://bucket/prefix, or --bucket and --prefix")
-    if bucket:
-        return Place(bucket, (prefix or "").strip("/"), partition)
+    if bucket is not None:
+        return place_named(bucket, prefix or "", partition)
     roots = (uri,) if uri else (settings.artifact_root or "", settings.artifacts_destination or "")
     found = next((root for root in roots if scheme_of(root) == "s3"), "")
     if not found:
@@ -52,8 +52,11 @@ def place_of(settings: Settings, uri: str = "", bucket: str = "", prefix: str | 
             f"{uri} names no place in S3." if uri else "This project keeps no files in S3 by its settings.",
             "give s3://bucket/prefix, or set MLFLOW_ARTIFACT_ROOT to it",
         )
-    place = place_in(normalize_artifact_root(found), partition)
-    return place if prefix is None else Place(place.bucket, prefix.strip("/"), partition)
+    place = place_in(normalize_artifact_root(found, "WHERE" if uri else "MLFLOW_ARTIFACT_ROOT"), partition)
+    if prefix is not None:
+        return place_named(place.bucket, prefix, partition)
+    check_prefix(place.prefix)
+    return place
 
 
 def connect(project: Project) -> S3Connection:

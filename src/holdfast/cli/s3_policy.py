@@ -40,7 +40,7 @@ KmsKey = Annotated[
 def policy(
     where: Where = "",
     role: Annotated[RoleName, typer.Option("--role", help="What the key is for.")] = RoleName.WRITER,
-    bucket: Annotated[str, typer.Option("--bucket", help="The bucket, in place of an address.")] = "",
+    bucket: Annotated[str | None, typer.Option("--bucket", help="The bucket, in place of an address.")] = None,
     prefix: Annotated[str | None, typer.Option("--prefix", help="The prefix in it.")] = None,
     kms_key: KmsKey = "",
     partition: Annotated[

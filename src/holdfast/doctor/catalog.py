@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from holdfast.doctor.check import Check
+from holdfast.doctor.context import Role
 from holdfast.doctor.journal import delivery, folder
-from holdfast.doctor.machine import clients, config, credentials, dotenv, env, git, plugins
-from holdfast.doctor.s3 import endpoint, features, lifecycle, parts, posture
+from holdfast.doctor.machine import clients, config, credentials, dotenv, env, git, plugins, proxy
+from holdfast.doctor.s3 import clock, endpoint, features, leftovers, lifecycle, parts, posture
 from holdfast.doctor.s3 import reach as bucket_reach
 from holdfast.doctor.s3 import round_trip as bucket_round_trip
-from holdfast.doctor.server import database, experiment, reach, round_trip
+from holdfast.doctor.s3.reading import for_readers
+from holdfast.doctor.server import database, experiment, locations, reach, round_trip
 from holdfast.errors import InvalidInputError
 from holdfast.settings.names import closest
 
@@ -21,11 +23,15 @@ CATALOG: tuple[Check, ...] = (
     *env.CHECKS,
     *dotenv.CHECKS,
     *git.CHECKS,
+    *proxy.CHECKS,
     *clients.CHECKS,
     *credentials.CHECKS,
     *endpoint.CHECKS,
+    *clock.CHECKS,
+    *credentials.LAST,
     *bucket_reach.CHECKS,
     *bucket_round_trip.CHECKS,
+    *leftovers.CHECKS,
     *parts.CHECKS,
     *features.CHECKS,
     *posture.CHECKS,
@@ -36,6 +42,7 @@ CATALOG: tuple[Check, ...] = (
     *round_trip.CHECKS,
     *database.CHECKS,
     *experiment.CHECKS,
+    *locations.CHECKS,
     *folder.CHECKS,
     *delivery.CHECKS,
 )
@@ -71,12 +78,17 @@ def _unknown(word: str, catalog: Sequence[Check]) -> InvalidInputError:
 
 
 def with_needs(names: set[str], catalog: Sequence[Check] = CATALOG) -> list[Check]:
-    """Return the checks of these names and all that they need, each after those."""
+    """Return the checks of these names and all that they need or come after, each after those."""
     needed = set(names)
     for check in reversed(catalog):
         if check.name in needed:
-            needed.update(check.needs)
+            needed.update(check.needs, check.after)
     return [check for check in catalog if check.name in needed]
+
+
+def for_role(role: Role, checks: Iterable[Check]) -> list[Check]:
+    """Return the checks as they are made with keys of a role."""
+    return [for_readers(check) if role == "reader" else check for check in checks]
 
 
 def in_order(checks: Iterable[Check]) -> list[Check]:

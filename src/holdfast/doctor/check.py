@@ -124,6 +124,7 @@ class Check:
         needs: Names of the checks without which it makes no sense: if one of them fails or is skipped, this one is
             skipped, for the same reason.
         timeout_s: How long it may take, in seconds.
+        after: Names of the checks that it waits for as well, whatever they find.
     """
 
     name: str
@@ -131,6 +132,7 @@ class Check:
     run: Callable[[Context], Finding]
     needs: tuple[str, ...] = ()
     timeout_s: float = 6.0
+    after: tuple[str, ...] = ()
 
     @property
     def group(self) -> str:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, NamedTuple, TypeVar, cast
 
 from holdfast.artifacts.access import S3Access, access_of
 from holdfast.artifacts.s3.connection import S3Connection
@@ -24,6 +26,8 @@ from holdfast.settings.folder import ProjectFolder, find_project_folder
 _T = TypeVar("_T")
 # What a single request may take, retries included; checks have a little more.
 REQUEST_S = 4.0
+# What the project's keys are for: to log runs, or to read what others have logged.
+Role = Literal["writer", "reader"]
 
 
 @dataclass(frozen=True)
@@ -46,16 +50,25 @@ class Bucket:
         return f"s3://{self.name}/{self.prefix}".rstrip("/")
 
 
+class _Left(NamedTuple):
+    undo: Callable[[], object]
+    maker: threading.Thread
+
+
 class Context:
     """The project that is examined. Checks in several threads share it.
 
     Args:
         start: A folder of the project; the working directory by default.
         environ: Read instead of `os.environ`.
+        role: What its keys are for; for a reader nothing is written anywhere.
     """
 
-    def __init__(self, start: Path | None = None, environ: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, start: Path | None = None, environ: Mapping[str, str] | None = None, role: Role = "writer"
+    ) -> None:
         self.environ = os.environ if environ is None else environ
+        self.role: Role = role
         self.folder: ProjectFolder = find_project_folder(start)
         self.settings_error: HoldfastError | None = None
         self._settings: Settings | None = None
@@ -69,8 +82,9 @@ class Context:
         self._lock = threading.RLock()
         self._locks: dict[str, threading.RLock] = {}
         self._known: dict[str, Any] = {}
-        self._left: dict[str, Callable[[], object]] = {}
+        self._left: dict[str, _Left] = {}
         self._is_over = False
+        self._cleaning = threading.local()
 
     @property
     def settings(self) -> Settings:
@@ -103,7 +117,7 @@ class Context:
         for root in (settings.artifact_root, settings.artifacts_destination):
             if root is not None and scheme_of(root) == "s3":
                 name, _, prefix = root.partition("://")[2].partition("/")
-                return Bucket(name, prefix.strip("/"), S3Connection(self.access))
+                return Bucket(name, prefix.strip("/"), _Ending(self))
         return None
 
     def once(self, name: str, make: Callable[[], _T]) -> _T:
@@ -121,6 +135,11 @@ class Context:
         with self._lock:
             self._known[name] = value
 
+    def forget(self, name: str) -> None:
+        """Have it made, or found out, anew."""
+        with self._lock:
+            self._known.pop(name, None)
+
     def noted(self, name: str) -> Any:
         """Return what a check that this one needs has kept, or None."""
         with self._lock:
@@ -137,36 +156,87 @@ class Context:
             HoldfastError: The examination is over: a check that was given up on must make nothing more.
         """
         with self._lock:
-            if self._is_over:
-                raise HoldfastError("The examination is over.", "run `holdfast doctor` again")
-            self._left[what] = undo
+            self.check_going_on()
+            self._left[what] = _Left(undo, threading.current_thread())
+
+    def check_going_on(self) -> None:
+        """Keep a check that was given up on from asking anything more; whoever cleans up may.
+
+        Raises:
+            HoldfastError: The examination is over.
+        """
+        if self._is_over and not getattr(self._cleaning, "is_on", False):
+            raise HoldfastError("The examination is over.", "run `holdfast doctor` again")
 
     def cleaned(self, what: str) -> None:
         """Note that it is gone."""
         with self._lock:
             self._left.pop(what, None)
 
-    def clean_up(self, limit_s: float) -> list[str]:
-        """Take away what checks that did not end have left; return what could not be, within this many seconds."""
-        with self._lock:
-            self._is_over = True
-            left = dict(self._left)
-        threads = [threading.Thread(target=self._undo, args=item, daemon=True) for item in left.items()]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(limit_s / len(threads))
+    @property
+    def left_behind(self) -> list[str]:
+        """What was made elsewhere, and is not known to be gone."""
         with self._lock:
             return sorted(self._left)
 
-    def _undo(self, what: str, undo: Callable[[], object]) -> None:
-        try:
-            undo()
-        except Exception:  # it is reported as left behind
-            return
-        self.cleaned(what)
+    def clean_up(self, limit_s: float) -> list[str]:
+        """Take away what checks that did not end have left; return what could not be, within this many seconds."""
+        until = time.monotonic() + limit_s
+        with self._lock:
+            self._is_over = True
+            left = dict(self._left)
+        threads = [threading.Thread(target=self._undo, args=(*item, until), daemon=True) for item in left.items()]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(max(0.0, until - time.monotonic()))
+        return self.left_behind
+
+    def _undo(self, what: str, left: _Left, until: float) -> None:
+        self._cleaning.is_on = True
+        was_at_it = left.maker.is_alive()
+        with suppress(Exception):  # it is reported as left behind
+            left.undo()
+            self.cleaned(what)
+            left.maker.join(max(0.0, until - time.monotonic()))
+            if was_at_it and not left.maker.is_alive():
+                # What it had under way may have arrived after all.
+                with self._lock:
+                    self._left[what] = left
+                left.undo()
+                self.cleaned(what)
 
     def unexpected(self, name: str, error: Exception) -> None:
         """Show where an error that nobody foresaw came from, if asked to (HOLDFAST_DEBUG)."""
         if self.environ.get("HOLDFAST_DEBUG"):
             sys.stderr.write(self.redact("".join(traceback.format_exception(error))) + f"(in {name})\n")
+
+
+class _Ending(S3Connection):
+    """A connection that asks, and tries again, nothing more once the examination is over."""
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context.access)
+        self._context = context
+
+    def run(
+        self,
+        doing: str,
+        bucket: str,
+        key: str,
+        call: Callable[[], _T],
+        *,
+        checked: bool = False,
+        stop: threading.Event | None = None,
+    ) -> _T:
+        """Make a call as `S3Connection` does.
+
+        Raises:
+            HoldfastError: The examination is over.
+        """
+
+        def ask() -> _T:
+            self._context.check_going_on()
+            return call()
+
+        return super().run(doing, bucket, key, ask, checked=checked, stop=stop)

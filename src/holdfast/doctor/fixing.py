@@ -8,6 +8,7 @@ from pathlib import Path
 
 from holdfast.core.uris import mask_passwords_in
 from holdfast.doctor.check import Result
+from holdfast.doctor.context import Role
 from holdfast.doctor.examine import examine
 from holdfast.doctor.report import Report
 from holdfast.errors import HoldfastError
@@ -55,6 +56,7 @@ def examine_again(
     start: Path | None = None,
     environ: Mapping[str, str] | None = None,
     say: Callable[[Result], None] | None = None,
+    role: Role = "writer",
 ) -> Report:
     """Return the report with what the checks whose fixes were applied find now.
 
@@ -64,6 +66,7 @@ def examine_again(
         start: As of `examine`.
         environ: As of `examine`.
         say: As of `examine`.
+        role: As of `examine`.
     """
     names = [item.check for item in fixed]
-    return report.merged(examine(start, environ, names, say)) if names else report
+    return report.merged(examine(start, environ, names, say, role=role)) if names else report

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from holdfast.journal.filesystem import OsFileSystem
 from holdfast.journal.layout import JournalPaths
-from holdfast.journal.locks import lock_process_file
+from holdfast.journal.locks import lock_process_file, share_process_file
 
 # The leases of this process, which it must never look at: closing any descriptor of one gives its lock away. Their
 # names begin with the process's id, so that a forked child does not take its parent's for its own.
@@ -120,7 +120,7 @@ def _is_locked(path: Path) -> bool:
     except OSError:
         return False
     try:
-        lock_process_file(fd)
+        share_process_file(fd)
     except OSError:
         return True
     finally:

@@ -2,6 +2,9 @@
 
 `FileLock` belongs to an open file: two of them exclude each other within one process too. A lease is locked by its
 process as a whole, and a child that it forks does not inherit that: the lock is gone exactly when the process is.
+
+Whether a lock is held is asked with a shared one, of which any number go together: those who ask at the same time do
+not take each other for its holder. Who wants the lock sees through them (`FileLock.acquire`).
 """
 
 from __future__ import annotations
@@ -15,6 +18,8 @@ from types import TracebackType
 
 _POLL_S = 0.005
 _FAR = 1 << 30
+# Those who only ask are gone within microseconds, but many may ask.
+_ASKED_S = 1.0
 
 if os.name == "nt":
     import msvcrt
@@ -24,15 +29,34 @@ if os.name == "nt":
         msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined, unused-ignore]
 
     lock_process_file = _lock_open_file
+
+    def _share_open_file(fd: int) -> None:
+        _lock_open_file(fd)  # there are no shared locks there
+
+    share_process_file = _share_open_file
+
+    def _unlock_open_file(fd: int) -> None:
+        os.lseek(fd, _FAR, os.SEEK_SET)
+        msvcrt.locking(fd, msvcrt.LK_UNLCK, 1)  # type: ignore[attr-defined, unused-ignore]
 else:
     import fcntl
 
     def _lock_open_file(fd: int) -> None:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
+    def _share_open_file(fd: int) -> None:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+
+    def _unlock_open_file(fd: int) -> None:
+        fcntl.flock(fd, fcntl.LOCK_UN)
+
     def lock_process_file(fd: int) -> None:
         """Lock for this process, or raise `OSError` where another one has it."""
         fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def share_process_file(fd: int) -> None:
+        """Lock beside others that only ask, or raise `OSError` where a process has it for itself."""
+        fcntl.lockf(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
 
 
 def _is_file(fd: int, path: Path) -> bool:
@@ -109,11 +133,13 @@ class FileLock:
 
     def _lock(self, fd: int, deadline_s: float) -> bool:
         """Take the lock; False where the file is another one by now, `BlockingIOError` where the time is over."""
+        asked_until_s = time.monotonic() + _ASKED_S
         while True:
             try:
                 _lock_open_file(fd)
             except OSError:
-                if time.monotonic() >= deadline_s:
+                now_s = time.monotonic()
+                if now_s >= deadline_s and (now_s >= asked_until_s or not _is_only_asked(fd)):
                     raise BlockingIOError from None
                 time.sleep(_POLL_S)
             else:
@@ -140,11 +166,28 @@ class FileLock:
 
 
 def is_held(path: Path) -> bool:
-    """Whether somebody holds a lock; the file is not made where it is missing."""
-    if not path.exists():
-        return False
+    """Whether somebody holds a lock, which is not taken for that; the file is not made where it is missing."""
     try:
-        with FileLock(path) as lock:
-            return not lock.acquire()
+        while True:
+            fd = os.open(path, os.O_RDWR)
+            _tried.add(fd)
+            try:
+                if not _is_only_asked(fd):
+                    return True
+                if _is_file(fd, path):
+                    return False
+            finally:
+                _tried.discard(fd)
+                os.close(fd)
     except OSError:
         return False
+
+
+def _is_only_asked(fd: int) -> bool:
+    """Whether nobody has the lock of an open file for himself."""
+    try:
+        _share_open_file(fd)
+    except OSError:
+        return False
+    _unlock_open_file(fd)
+    return True

@@ -14,6 +14,7 @@ from holdfast.settings.aws_logs import mask_aws_logs
 if TYPE_CHECKING:
     from boto3.session import Session
 
+_SHOWN = 10
 Kind = Literal["project", "global", "profile", "chain"]
 
 
@@ -71,7 +72,7 @@ class Credentials:
         Raises:
             CredentialsError: The profile does not exist, or AWS's own files are malformed.
         """
-        from botocore.exceptions import BotoCoreError
+        from botocore.exceptions import BotoCoreError, ProfileNotFound
 
         mask_aws_logs()
         try:
@@ -79,7 +80,9 @@ class Credentials:
         except BotoCoreError as error:
             raise CredentialsError(
                 f"No AWS session can be made from {self.origin}: {error}",
-                "see ~/.aws/config, or set MLFLOW_AWS_ACCESS_KEY_ID and MLFLOW_AWS_SECRET_ACCESS_KEY",
+                _other_profiles(str(error.kwargs["profile"]))
+                if isinstance(error, ProfileNotFound)
+                else "see ~/.aws/config, or set MLFLOW_AWS_ACCESS_KEY_ID and MLFLOW_AWS_SECRET_ACCESS_KEY",
             ) from None
 
     def _assumed(self, role: Role) -> Session:
@@ -160,6 +163,22 @@ class Credentials:
             "Credentials are not pickled, so that no key is written to a file or sent to another process.",
             "call load_settings() in the process that needs them",
         )
+
+
+def _other_profiles(missing: str) -> str:
+    """Return what to do about a profile that is not there: the names of those that are."""
+    import botocore.session
+    from botocore.exceptions import BotoCoreError
+
+    try:
+        there = sorted(botocore.session.Session().available_profiles)
+    except BotoCoreError:
+        there = []
+    make = f"`aws configure --profile {missing}` makes it in ~/.aws/config"
+    if not there:
+        return f"there are no profiles yet: {make}"
+    more = f" and {len(there) - _SHOWN} more" if len(there) > _SHOWN else ""
+    return f"name one of those in ~/.aws/config: {', '.join(there[:_SHOWN])}{more}; or {make}"
 
 
 def _sts_of(base: Session, endpoint_url: str | None) -> Any:

@@ -150,9 +150,19 @@ def lookup(setting: Field, layers: Iterable[Layer], report: Report) -> Found | N
     return None
 
 
+def means_the_same(one: Found, other: Found) -> bool:
+    """Whether two values of one setting are alike, however they are written."""
+    first, second = (_stripped(found.value) for found in (one, other))
+    return first == second or _meaning(one.origin.name, first) == _meaning(other.origin.name, second)
+
+
+def _stripped(value: object) -> object:
+    plain = reveal(value)
+    return plain.strip() if isinstance(plain, str) else plain
+
+
 def _plain(layer: Layer, name: str) -> object:
-    value = reveal(layer.values[name])
-    return value.strip() if isinstance(value, str) else value
+    return _stripped(layer.values[name])
 
 
 def _agree(layer: Layer, name: str, other: str) -> bool:

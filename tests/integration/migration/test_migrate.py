@@ -98,8 +98,42 @@ def test_between_servers(
     assert world.dump() == before
     assert account.secret_access_key not in world.ledgers[0].read_text()
     other = f"s3://{name}/elsewhere"
-    assert world.migrate(other, to_env=to_env).rows == 2
+    again = world.migrate(other, to_env=to_env)
+    assert again.rows == 2
+    assert again.unreadable is not None
+    assert again.unreadable.why.startswith(f"the files are at {swift_server.endpoint_url}, and the project's settings")
     assert world.files(other, tmp_path / "elsewhere", **theirs) == files
+
+
+def test_a_new_place_that_the_projects_own_keys_do_not_reach(
+    s3_server: Server, sqlite_uri: str, tmp_path: Path, unique: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever moves files there with other keys is told before and after that nobody can load them by the old ones."""
+    names = [f"{word}-{unique[-8:]}" for word in ("ours", "theirs")]
+    ours, theirs = (
+        keys_of(s3_server.add_account(f"{unique}-{name}", [name]), s3_server.endpoint_url) for name in names
+    )
+    world = World(tmp_path / "project", sqlite_uri, f"s3://{names[0]}/root", ours)
+    world.run("one", {"a": b"1"})
+    to, to_env = f"s3://{names[1]}/root", env_file(tmp_path / "theirs.env", theirs)
+    planned = world.migration(to, to_env=to_env).survey().unreadable
+    assert planned is not None
+    assert "AccessDenied" in planned.why
+    assert f"put {', '.join(theirs)} of {to_env} into the .env" in planned.remedy
+    assert theirs["MLFLOW_AWS_SECRET_ACCESS_KEY"] not in str(planned)
+    env_file(world.folder / ".env", {**ours, "MLFLOW_TRACKING_URI": sqlite_uri, "MLFLOW_ARTIFACT_ROOT": world.root})
+    monkeypatch.chdir(world.folder)
+    command = ["s3", "migrate", "--to", to, "--to-env", str(to_env)]
+    shown = CliRunner().invoke(app, [*command, "--dry-run"])
+    assert f"will then be at {to}, which this project's own settings do not reach" in shown.stderr
+    done = CliRunner().invoke(app, [*command, "--yes", "--json"])
+    said = json.loads(done.stdout)
+    assert (said["status"], said["own_settings"]["reach_new_root"]) == ("moved", False)
+    assert f"are now at {to}, which this project's own settings do not reach" in done.stderr
+    # To a place that both may read nothing is to be told.
+    both = keys_of(s3_server.add_account(f"{unique}-both", names), s3_server.endpoint_url)
+    world.root, world.more = to, both
+    assert world.migrate(f"s3://{names[0]}/back", to_env=env_file(tmp_path / "both.env", both)).unreadable is None
 
 
 def test_many_files_and_a_large_one(world: World, bucket: tuple[str, dict[str, str]], s3_server: Server) -> None:
@@ -197,12 +231,27 @@ def replace_settings(world: World) -> Any:
         ("{root}/below", "lie in each other"),
         ("gs://bucket/x", "neither a folder nor in S3"),
         ("mlflow-artifacts:/x", "neither a folder nor in S3"),
+        ("s3://models/te\nam", "holds a control character"),
+        ("s3://models/${{TEAM}}", "which nothing has replaced"),
     ],
 )
 def test_roots_that_are_refused(world: World, to: str, words: str) -> None:
     world.project()
     with pytest.raises(InvalidInputError, match=words):
         world.migration(to.format(root=world.root))
+
+
+def test_the_settings_name_the_new_root_already(world: World, tmp_path: Path) -> None:
+    world.run("one", {"a": b"1"})
+    world.run("two", {"a": b"1"})
+    old, world.root = world.root, str(tmp_path / "new root")
+    with pytest.raises(InvalidInputError, match=f"is {world.root} already; there are experiments in: {old}") as caught:
+        world.migration(world.root)
+    assert f"{old} (2)" in caught.value.message
+    assert f"holdfast s3 migrate --from '{old}' --to '{world.root}'" in caught.value.hint
+    assert world.migrate(world.root, source=old).status == "moved"
+    with pytest.raises(InvalidInputError, match=r"new root already\.\n"):
+        world.migration(world.root)
 
 
 def test_a_location_that_is_too_long(world: World, tmp_path: Path) -> None:

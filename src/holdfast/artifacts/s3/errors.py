@@ -20,9 +20,13 @@ _REGION = "set MLFLOW_AWS_DEFAULT_REGION to {region}"
 _LATER = "the server asks to slow down; try again later, or lower HOLDFAST_TRANSFER_THREADS"
 _CHECKSUM = "set HOLDFAST_S3_CHECKSUMS=never: this server does not know the checksums"
 _SOURCE = "set MLFLOW_AWS_ACCESS_KEY_ID and MLFLOW_AWS_SECRET_ACCESS_KEY in .env, or MLFLOW_AWS_PROFILE"
+# Where no server is named, it is AWS.
+_REACH_AWS = "see whether this machine reaches AWS (a proxy? HTTPS_PROXY), or set MLFLOW_S3_ENDPOINT_URL"
+_NOBODY = ("UnknownHost", "ConnectionRefused", "Timeout")
 # What mends each fault, by its code.
 REMEDIES = {
-    "NoSuchBucket": "create the bucket, or mend its name in MLFLOW_ARTIFACT_ROOT; an experiment keeps its first root",
+    "NoSuchBucket": "create the bucket {bucket}, or mend its name where it is given: in MLFLOW_ARTIFACT_ROOT for the "
+    "project's own; an experiment keeps its first root",
     "InvalidBucketName": "mend the bucket's name in MLFLOW_ARTIFACT_ROOT",
     "NoSuchKey": "see what is there with list_artifacts",
     "AccessDenied": _DENIED,
@@ -112,7 +116,7 @@ def translate(error: BaseException | Fault, doing: str, bucket: str, key: str, a
     place = f"s3://{bucket}/{key}" if key else f"s3://{bucket}"
     message = f"Cannot {doing} at {place}: {said or 'error'}{account}"
     retryable = fault.is_transient or fault.code in ("NoSpace", "RequestTimeTooSkewed")
-    hint = _hint(fault, access)
+    hint = _hint(fault, access).replace("{bucket}", bucket)
     if fault.code == "NoSuchKey" and doing.startswith("store "):
         hint = "the server refuses this name: choose another for the file or its folders"
     return ArtifactError(access.redact(message), access.redact(hint), retryable, fault.code)
@@ -148,6 +152,8 @@ def _hint(fault: Fault, access: S3Access) -> str:
     if fault.code == "AccessDenied" and fault.operation.startswith("AssumeRole"):
         role = access.credentials.role
         return f"allow these keys sts:AssumeRole on {role.arn if role else 'the role'}, and see its external id"
+    if access.endpoint_url is None and fault.code in _NOBODY:
+        return _REACH_AWS
     if fault.code.startswith("KMS") and fault.code not in REMEDIES:
         return _KMS
     endpoint = mask_uri(access.endpoint_url) if access.endpoint_url else "the network"

@@ -11,7 +11,7 @@ import json
 import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -53,6 +53,19 @@ class Progress:
     new: str
     copied: dict[str, Copied] = field(default_factory=dict)
     begun: set[str] = field(default_factory=set)
+
+
+def targets_in(home: Path) -> list[str]:
+    """Return the new roots of all migrations whose ledgers are in a folder; only looked at, also while one is at work.
+
+    Args:
+        home: The folder of the ledgers' folders; it need not exist.
+    """
+    found = set()
+    for path in home.glob("*/ledger.jsonl"):
+        with suppress(OSError, ValueError, AttributeError, KeyError), path.open("rb") as file:
+            found.add(str(json.loads(file.readline())["to"]))
+    return sorted(found)
 
 
 class Ledger:

@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from holdfast.artifacts.access import S3Access
 from holdfast.artifacts.transfer import SILENT, Meter
 from holdfast.backend.locations import Change
+from holdfast.bucket.arns import check_prefix
 from holdfast.bucket.migration.copying import Copier, Tally
 from holdfast.bucket.migration.ends import End, end_of
 from holdfast.bucket.migration.ledger import Ledger, Progress, name_of, taken
 from holdfast.bucket.migration.looking import look, refuse_conflicts
+from holdfast.bucket.migration.old_roots import already_named
 from holdfast.bucket.migration.plan import LeftOut, Plan, make_plan
+from holdfast.bucket.migration.reaching import Unreadable, why_unreadable
 from holdfast.bucket.migration.records import Records, files_in_journal
 from holdfast.bucket.migration.target_settings import access_in
 from holdfast.bucket.roots import Root, check_apart, root_of
@@ -62,6 +65,7 @@ class Survey:
         copied: How many of them an earlier call has copied and compared.
         has_begun: Whether there was an earlier call, which is gone on with.
         skipped: What is no file: links to folders, sockets, links that lead nowhere.
+        unreadable: Why the project's own settings do not reach the new place; None where they do.
     """
 
     plan: Plan
@@ -70,6 +74,7 @@ class Survey:
     copied: int
     has_begun: bool = False
     skipped: Sequence[str] = ()
+    unreadable: Unreadable | None = None
 
 
 @dataclass
@@ -87,6 +92,8 @@ class Outcome:
         left_since: Since when nothing refers to them; empty where nothing was rewritten.
         mentions: Other texts that name an old place, by `table.column`; they were left as they are.
         skipped: What was not copied because it is no file.
+        unreadable: Why the project's own settings do not reach the new place, where files are by now; None where they
+            do.
     """
 
     status: Literal["moved", "copied", "nothing"] = "nothing"
@@ -98,6 +105,7 @@ class Outcome:
     left_since: str = ""
     mentions: dict[str, int] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
+    unreadable: Unreadable | None = None
 
 
 class Migration:
@@ -113,7 +121,7 @@ class Migration:
         target: The new root.
         records: MLflow's own records.
 
-    Making one asks nobody anything.
+    Making one asks nobody anything, but which roots there are where old and new one are the same.
 
     Raises:
         InvalidInputError: A root is none that can be moved, or old and new lie in each other.
@@ -124,10 +132,12 @@ class Migration:
         self._project = project
         self.request = request
         self.target = root_of(request.to, "--to")
+        check_prefix(request.to, "--to")
         self.source = _source_of(project, request, self.target)
         ours: S3Access = project.artifacts.access
         theirs = _access_of_target(request, self.target) or ours
         check_apart(self.source, self.target, theirs.endpoint_url == ours.endpoint_url)
+        self._ours, self._theirs = ours, theirs
         self._ends: tuple[End, End] = (end_of(self.source, ours), end_of(self.target, theirs))
         self.records = Records(project)
         self._home = project.settings.project_root / ".holdfast" / "migrations"
@@ -146,7 +156,8 @@ class Migration:
             HoldfastError: A place or a store cannot be read, there is no such experiment, or the new place holds
                 other content under the same names.
         """
-        return self._survey(Ledger(self._folder))
+        found = self._survey(Ledger(self._folder))
+        return replace(found, unreadable=self._unreadable()) if found.plan.changes or found.has_begun else found
 
     def run(self, meter: Meter = SILENT) -> Outcome:
         """Do it, or go on with it.
@@ -169,6 +180,7 @@ class Migration:
             meter.begin(survey.files - survey.copied, survey.size_bytes)
             last = self._move(survey.plan, ledger, copier, outcome)
             self._look_back(last, ledger, outcome)
+            outcome.unreadable = self._unreadable() if outcome.status != "nothing" else None
             ledger.end(status=outcome.status)
             return outcome
 
@@ -259,6 +271,10 @@ class Migration:
         outcome.mentions = self.records.mentions(free)
         outcome.skipped = sorted(set(source.skipped))
 
+    def _unreadable(self) -> Unreadable | None:
+        env = self.request.to_env
+        return None if env is None else why_unreadable(self.target, self._ours, self._theirs, env)
+
 
 def _source_of(project: Project, request: Request, target: Root) -> Root:
     if request.source:
@@ -270,9 +286,7 @@ def _source_of(project: Project, request: Request, target: Root) -> Root:
         )
     found = root_of(root, "MLFLOW_ARTIFACT_ROOT")
     if found.uri == target.uri and request.to_env is None:
-        raise InvalidInputError(
-            f"The project's artifact root is {mask_uri(found.uri)} already.", "name the old root with --from"
-        )
+        raise already_named(project, found, request.experiments)
     return found
 
 

@@ -12,6 +12,11 @@ from holdfast.settings.dotenv_file import read_file
 from holdfast.settings.layers import Report, reveal
 
 
+def names_in(path: Path) -> list[str]:
+    """Return the names of the settings in a file like `.env`, in its order."""
+    return list(read_file(path, Report()).values)
+
+
 def access_in(path: Path) -> S3Access:
     """Return the way to S3 that a file like `.env` describes; the project's own settings have no part in it.
 

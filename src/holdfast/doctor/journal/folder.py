@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from holdfast.delivery.places import Journal
 from holdfast.doctor.check import Check, Evidence, Finding, failed, ok, skipped, warning
 from holdfast.doctor.context import Context
 from holdfast.doctor.journal.disk import (
@@ -18,6 +19,7 @@ from holdfast.doctor.journal.disk import (
     why_not_writable,
 )
 from holdfast.doctor.journal.journals import Journals, journals_of, skips_without_journal
+from holdfast.doctor.journal.segments import look_at_segments
 from holdfast.journal.lease import Life, leased, life_of
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ _NEARLY_FULL = 0.8
 _LEAST_BYTES = 16 << 10
 # A shipper notes what it does about once a second, whatever it waits for.
 _SILENT_S = 60.0
+# Records are read for so long; a check has six seconds, and the journal itself is looked at before.
+_READING_S = 3.0
 
 
 # -- the folder -----------------------------------------------------------------------------
@@ -187,7 +191,39 @@ def _damage(context: Context) -> Finding:
             f"{found.paths.about}, which says what the journal is for, cannot be read",
             f"delete it (`rm '{found.paths.about}'`): the next run writes it anew",
         )
-    return ok("every file of the journal can be read", parcels=0, records=0)
+    return _segments(Journal(found.paths, status.destination))
+
+
+def _segments(journal: Journal) -> Finding:
+    """Return whether what was logged can be read: by reading it, for as long as there is time."""
+    looked = look_at_segments(journal, _READING_S)
+    details: dict[str, Any] = {"read_bytes": looked.read_bytes, "size_bytes": looked.size_bytes}
+    is_whole = looked.read_bytes >= looked.size_bytes
+    said = (
+        f"every file can be read, {shown_size(looked.size_bytes)} of records among them"
+        if is_whole
+        else f"what was read in {_READING_S:g} s can be: the newest {shown_size(looked.read_bytes)} of "
+        f"{shown_size(looked.size_bytes)} of records"
+    )
+    if not looked.places:
+        return ok(said, Evidence.TRIED, parcels=0, records=0, **details)
+    lost = [place for place in looked.places if not place.is_delivered]
+    found = f"records are damaged: {'; '.join(place.describe() for place in (lost or looked.places)[:3])}"
+    details |= {"parcels": 0, "records": len(looked.places)}
+    disk = "see the disk (`dmesg`, its SMART values)"
+    if not lost:
+        return warning(
+            found,
+            f"{disk}; `holdfast verify {looked.places[0].run_id}` says whether the server has all",
+            Evidence.TRIED,
+            **details,
+        )
+    return failed(
+        found,
+        f"`holdfast sync` delivers every other record and sets these aside (`holdfast journal status "
+        f"{lost[0].run_id}`); if there is a backup of the file, bring it back before that; {disk}",
+        **details,
+    )
 
 
 def _is_readable(path: Path) -> bool:

@@ -38,21 +38,17 @@ class Journals:
 
 
 def journals_of(context: Context) -> Journals:
-    """Return the project's journals, as a rule read once for all checks.
+    """Return the project's journals, read once for all checks, so that none contradicts another.
 
     Raises:
         JournalError: It was written by a later release.
     """
-    known = context.noted("journals")  # not `once`: nobody else should wait while a large one is read
-    if not isinstance(known, Journals):
-        known = _read(context)
-        context.note("journals", known)
-    return known
+    return context.once("journals", lambda: _read(context))
 
 
 def forget_journals(context: Context) -> None:
     """Have the journals read anew: something was done to them."""
-    context.note("journals", None)
+    context.forget("journals")
 
 
 def _read(context: Context) -> Journals:

@@ -7,10 +7,12 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from holdfast.artifacts.s3.dialect import is_aws
 from holdfast.artifacts.s3.errors import translate
 from holdfast.artifacts.s3.faults import fault_of
 from holdfast.doctor.check import Check, Evidence, Finding, failed, ok, skipped, warning
 from holdfast.doctor.context import Context
+from holdfast.doctor.machine.asking_keys import find_keys
 from holdfast.doctor.machine.identity import identify
 from holdfast.settings.choice import choose_credentials
 from holdfast.settings.layers import Report
@@ -59,12 +61,12 @@ def _unused_keys(context: Context) -> list[str]:
 
 def _usable(context: Context) -> Finding:
     session = context.once("credentials.session", context.settings.credentials.session)
-    found = None
-    try:
-        found = session.get_credentials()
-        keys = None if found is None else found.get_frozen_credentials()
-    except Exception as error:  # of boto3, or of whoever it asks for keys
-        return _refused(context, error)
+    asked = find_keys(session)
+    if asked.fault is not None:
+        return asked.fault
+    if asked.error is not None:  # of boto3, or of whoever it asks for keys
+        return _refused(context, asked.error)
+    found, keys = asked.found, asked.keys
     if found is None or keys is None or not keys.access_key:
         return _none(context)
     context.note("credentials.found", found)
@@ -87,6 +89,8 @@ def _refused(context: Context, error: Exception) -> Finding:
     hint = known.hint.replace("MLFLOW_S3_ENDPOINT_URL", "MLFLOW_AWS_STS_ENDPOINT_URL")
     said = ": ".join(part for part in (fault.code, fault.text) if part)
     found = f"no keys can be had from {settings.credentials.origin}: {said}"
+    if settings.credentials.role and not (settings.sts_endpoint_url or is_aws(settings.s3_endpoint_url)):
+        hint = "set MLFLOW_AWS_STS_ENDPOINT_URL: the role was asked for at AWS, and the bucket's server is another"
     return failed(found, hint or _SET_KEYS, retryable=known.retryable)
 
 
@@ -143,5 +147,15 @@ CHECKS = (
     Check("credentials.source", "Whose keys are used, and which are not?", _source, _NEEDS_SETTINGS),
     Check("credentials.usable", "Can a session be made, and does it have keys?", _usable, _NEEDS_SETTINGS, 7.0),
     Check("credentials.expiry", "How long do the keys last?", _expiry, _NEEDS_KEYS),
-    Check("credentials.identity", "Does the server know the keys, and whose are they?", identify, _NEEDS_KEYS, 9.0),
+)
+# It waits for the check of the server that it asks.
+LAST = (
+    Check(
+        "credentials.identity",
+        "Does the server know the keys, and whose are they?",
+        identify,
+        _NEEDS_KEYS,
+        9.0,
+        ("s3.endpoint", "env.proxy"),
+    ),
 )

@@ -10,9 +10,9 @@ import shlex
 import stat
 from pathlib import Path
 
-from holdfast.doctor.check import Check, Finding, Fix, failed, ok, skipped, warning
+from holdfast.doctor.check import Check, Evidence, Finding, Fix, failed, ok, skipped, warning
 from holdfast.doctor.context import Context
-from holdfast.doctor.machine.notices import faults_in, in_one_text, remedies_for
+from holdfast.doctor.machine.notices import faults_in, in_one_text, is_unread, remedies_for
 from holdfast.doctor.wording import counted
 from holdfast.errors import SettingsError
 from holdfast.settings.layers import Report
@@ -31,6 +31,8 @@ def _dotenv(context: Context) -> Finding:
     if report.problems:
         return _problems(report)
     faults = faults_in(report.notices)
+    if any(map(is_unread, faults)):
+        return failed(in_one_text(faults), remedies_for(faults), Evidence.TOLD)
     if faults:
         return warning(in_one_text(faults), remedies_for(faults))
     if sources.dotenv.path is None:

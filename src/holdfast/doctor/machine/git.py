@@ -68,7 +68,9 @@ def _ignored(context: Context) -> Finding:
     if not seen:
         return ok(f"git ignores {' and '.join(map(str, private))}")
     named = " and ".join(map(str, seen))
-    remedy = "\n".join(f"echo {_rule(path)} >> {shlex.quote(str(path.parent / '.gitignore'))}" for path in seen)
+    # The line break before it is for a file whose last line has none.
+    commands = [f"printf '\\n%s\\n' {_rule(path)} >> {shlex.quote(str(path.parent / '.gitignore'))}" for path in seen]
+    remedy = "\n".join(commands)
     fix = Fix(f"append {named} to .gitignore", lambda: _ignore(seen))
     return warning(f"git does not ignore {named}: `git add .` would take keys into the repository", remedy, fix=fix)
 

@@ -16,6 +16,8 @@ from holdfast.artifacts.s3.errors import translate
 from holdfast.artifacts.s3.faults import Fault, fault_of
 from holdfast.doctor.check import Evidence, Finding, failed, ok, skipped
 from holdfast.doctor.context import Context
+from holdfast.doctor.machine.proxy import CUT_OFF, is_cut_off
+from holdfast.doctor.s3.endpoint import does_not_answer
 
 _TIMEOUT_S = 3.0
 # The server's word on the key itself, whatever was asked.
@@ -39,6 +41,9 @@ def identify(context: Context) -> Finding:
     access, settings = context.access, context.settings
     if context.bucket is None and settings.artifact_root is not None:
         return skipped(f"nobody needs to know them: files are kept elsewhere ({settings.storage_type})")
+    reason = _why_in_vain(context)
+    if reason:
+        return skipped(reason)
     caller, fault = _ask_sts(context)
     if caller is not None:
         return _known(f"{caller.principal} of account {caller.account}", access, **caller._asdict())
@@ -47,6 +52,16 @@ def identify(context: Context) -> Finding:
     if fault.code in _NOBODY and access.endpoint_url is not None and _sts_url(context) == access.endpoint_url:
         return _judged(fault, context, fault)  # nobody answers there; asking for something else would not help
     return _ask_s3(context, fault)
+
+
+def _why_in_vain(context: Context) -> str:
+    """Return what another check has found to be wrong with the server that would be asked."""
+    access, url = context.access, _sts_url(context)
+    if is_cut_off(context, url or f"https://sts.{access.region}.amazonaws.com"):
+        return CUT_OFF
+    if url is not None and url == access.endpoint_url and does_not_answer(context):
+        return "s3.endpoint failed, and the same server would have to tell whose keys these are"
+    return ""
 
 
 def _known(whose: str, access: S3Access, **details: str) -> Finding:
@@ -124,6 +139,4 @@ def _refusal(fault: Fault, access: S3Access) -> Finding:
     text = "" if fault.code in _NOBODY else fault.text
     said = ": ".join(part for part in (fault.code, text) if part)
     remedy = error.hint or "mend MLFLOW_AWS_ACCESS_KEY_ID and MLFLOW_AWS_SECRET_ACCESS_KEY"
-    if fault.code in _NOBODY and access.endpoint_url is None:
-        remedy = "see whether this machine reaches AWS, or set MLFLOW_S3_ENDPOINT_URL if the bucket is elsewhere"
     return failed(f"the server {verb}: {access.redact(said)} ({access.account})", remedy, retryable=error.retryable)

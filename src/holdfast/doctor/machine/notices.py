@@ -11,14 +11,22 @@ _Remedy = Callable[[re.Match[str]], str]
 _TOLD_ELSEWHERE = re.compile(r" may be read by other users \(mode ")
 # What is so on purpose: Holdfast does not put secrets into the environment, and MLflow's client looks nowhere else.
 _NO_FAULT = re.compile(r"^MLflow's own client reads ")
+_UNREAD = re.compile(r"\.env is (a link that leads nowhere|not a regular file)")
 _REMEDIES: tuple[tuple[str, _Remedy], ...] = (
     (
         r"^(?P<far>.+) is not read, because (?P<near>.+) is nearer",
         lambda m: f"move what is needed from {m['far']} to {m['near']}, then rm {shlex.quote(m['far'])}",
     ),
     (r"^(?P<path>.+)\.env is a folder ", lambda m: f"mv {_quoted(m, '.env')} {_quoted(m, '.venv')}"),
-    (r"^(?P<path>.+) is a link that leads nowhere", lambda m: f"rm {_quoted(m)}"),
-    (r"^(?P<path>.+) is not a regular file", lambda m: f"rm {_quoted(m)}, and write the settings to a file"),
+    (
+        r"^(?P<path>.+) is a link that leads nowhere",
+        lambda m: f"bring back the file that it names (`readlink {_quoted(m)}`), or `ln -sfn FILE {_quoted(m)}`",
+    ),
+    # Such as the pipe of a secret manager, from which a shell can read.
+    (
+        r"^(?P<path>.+) is not a regular file",
+        lambda m: f"have the shell read it before (`set -a; . {_quoted(m)}; set +a`), or write the settings to a file",
+    ),
     (r": (?P<name>\S+) has no value", lambda m: f"write {m['name']}=value there, or remove the line"),
     (
         r" sets (?P<name>\S+) twice; line (?P<line>\S+) wins",
@@ -37,6 +45,11 @@ _REMEDIES: tuple[tuple[str, _Remedy], ...] = (
 def faults_in(notices: Iterable[str]) -> list[str]:
     """Return the notices that somebody should do something about, and that no other check tells."""
     return [text for text in notices if not (_TOLD_ELSEWHERE.search(text) or _NO_FAULT.search(text))]
+
+
+def is_unread(notice: str) -> bool:
+    """Whether a notice tells of a `.env` that somebody meant to be read, and that cannot be."""
+    return _UNREAD.search(notice) is not None
 
 
 def remedies_for(notices: Iterable[str]) -> str:

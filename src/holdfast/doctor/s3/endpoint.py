@@ -1,8 +1,7 @@
-"""Whether the S3 server is there and speaks what the settings say, and whether its clock agrees with this machine's."""
+"""Whether the S3 server is there and speaks what the settings say."""
 
 from __future__ import annotations
 
-import email.utils
 import http.client
 import ipaddress
 import ssl
@@ -12,18 +11,25 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
+from holdfast.artifacts.s3.connection import S3Connection
 from holdfast.artifacts.s3.errors import translate
 from holdfast.artifacts.s3.faults import Fault, fault_of
 from holdfast.artifacts.s3.trust import check_ca_bundle, say_unchecked
-from holdfast.core.uris import mask_uri
+from holdfast.core.uris import mask_passwords_in, mask_uri
 from holdfast.doctor.check import Check, Evidence, Finding, failed, ok, skipped, warning
 from holdfast.doctor.context import Bucket, Context
+from holdfast.doctor.machine.proxy import CUT_OFF, is_cut_off, proxy_of, remedy_for
 from holdfast.errors import CredentialsError
 
 _LIMIT_S = 3.0
-_HEARD = "s3.heard"
-# From here on S3 refuses what is signed; a minute is no harm, and a sign that nobody sets the clock.
-_CLOCK_FAILS_S, _CLOCK_WARNS_S = 900.0, 60.0
+HEARD = "s3.heard"
+_ANSWERS = "s3.answers"
+_OTHER_PORT = (
+    "mend the host and port in MLFLOW_S3_ENDPOINT_URL: a console or a tracking server listens on another port than the "
+    "S3 server itself"
+)
+# What a proxy says of a server that it does not reach, or of who asks.
+_OF_PROXIES = (407, 502, 503, 504)
 _OTHER = {"http": "https", "https": "http"}
 
 
@@ -44,6 +50,17 @@ class Heard(NamedTuple):
 
 
 def _endpoint(context: Context) -> Finding:
+    finding = _asked(context)
+    context.note(_ANSWERS, finding.status.is_good_enough)
+    return finding
+
+
+def does_not_answer(context: Context) -> bool:
+    """Whether something is wrong with the S3 server itself; for checks that come after `s3.endpoint`."""
+    return context.bucket is not None and context.noted(_ANSWERS) is False
+
+
+def _asked(context: Context) -> Finding:
     bucket = context.bucket
     if bucket is None:
         return skipped(f"no files of this project go to S3 ({context.settings.storage_type})")
@@ -54,6 +71,8 @@ def _endpoint(context: Context) -> Finding:
             f"set MLFLOW_S3_ENDPOINT_URL={_shown(_without_bucket(url, bucket.name))}",
             Evidence.INFERRED,
         )
+    if is_cut_off(context, urlunsplit(url)):
+        return skipped(CUT_OFF)
     try:
         heard = _ask(url, _verify(context, url))
     except Exception as error:
@@ -62,8 +81,8 @@ def _endpoint(context: Context) -> Finding:
         if not isinstance(error, BotoCoreError | OSError):
             raise
         return _unreachable(context, bucket, url, fault_of(error))
-    context.note(_HEARD, heard)
-    return _judged(context, bucket, url, heard)
+    context.note(HEARD, heard)
+    return _judged(context, url, heard)
 
 
 def _url_of(context: Context, bucket: Bucket) -> str:
@@ -112,17 +131,28 @@ def _ask(url: SplitResult, verify: bool | str) -> Heard:
     return Heard(answer.status_code, headers, began_at, time.monotonic() - began)
 
 
-def _judged(context: Context, bucket: Bucket, url: SplitResult, heard: Heard) -> Finding:
-    shown = _shown(url)
+def _judged(context: Context, url: SplitResult, heard: Heard) -> Finding:
+    return _of_others(context, url, heard) or _of_the_way(context, url, heard)
+
+
+def _of_others(context: Context, url: SplitResult, heard: Heard) -> Finding | None:
+    """Return that somebody else has answered: a proxy, a server that wants TLS, or one that does not speak S3."""
+    proxy = proxy_of(urlunsplit(url))
+    if proxy is not None and heard.status in _OF_PROXIES:
+        said = f"{_shown(url)} cannot be reached through the proxy {proxy.shown}, which answers {heard.status}"
+        login = f"; it wants a login: {proxy.variable}=http://user:password@host:port" if heard.status == 407 else ""
+        return failed(said, remedy_for(proxy, urlunsplit(url)) + login, retryable=heard.status != 407)
     if heard.status == 400 and url.scheme == "http" and _speaks(url, "https"):
         return _other_scheme(url)
     if heard.status == 200 and heard.headers.get("content-type", "").startswith("text/html"):
-        return failed(
-            f"{shown} answers with a web page, and is no S3 server",
-            "mend the host and port in MLFLOW_S3_ENDPOINT_URL: a console or a tracking server listens on another port "
-            "than the S3 server itself",
-            Evidence.TOLD,
-        )
+        return failed(f"{_shown(url)} answers with a web page, and is no S3 server", _OTHER_PORT, Evidence.TOLD)
+    if (heard.status == 404 or url.path.strip("/")) and not _knows_buckets(context):
+        return _no_s3(url)
+    return None
+
+
+def _of_the_way(context: Context, url: SplitResult, heard: Heard) -> Finding:
+    shown = _shown(url)
     details: dict[str, Any] = {"endpoint": shown, "took_ms": round(heard.took_s * 1000, 1)}
     if url.scheme == "http" and not _is_loopback(url.hostname or ""):
         return warning(
@@ -141,8 +171,32 @@ def _judged(context: Context, bucket: Bucket, url: SplitResult, heard: Heard) ->
     return ok(f"{shown} answers in {heard.took_s * 1000:.0f} ms", Evidence.TRIED, **details)
 
 
+def _knows_buckets(context: Context) -> bool:
+    """Whether a server that does not look like S3 answers S3's first question, or at least does not deny to know it."""
+    try:
+        S3Connection(context.access).client("").list_buckets()
+    except Exception as error:  # of boto3, or of whoever it asks for keys; the next checks tell
+        return fault_of(error).status not in (404, 405)
+    return True
+
+
+def _no_s3(url: SplitResult) -> Finding:
+    if not url.path.strip("/"):
+        return failed(
+            f"{_shown(url)} does not know what S3 is asked first (HTTP 404), and is no S3 server", _OTHER_PORT
+        )
+    return failed(
+        f"{_shown(url)} has a path, and nobody there knows what S3 is asked first (HTTP 404)",
+        f"set {_endpoint_as(url._replace(path=''))}: bucket and prefix belong into MLFLOW_ARTIFACT_ROOT",
+    )
+
+
 def _unreachable(context: Context, bucket: Bucket, url: SplitResult, fault: Fault) -> Finding:
     low = fault.text.lower()
+    proxy = proxy_of(urlunsplit(url))
+    if proxy is not None and fault.code != "Certificate":
+        said = f"{_shown(url)} cannot be reached through the proxy {proxy.shown}: {mask_passwords_in(fault.text)}"
+        return failed(said, remedy_for(proxy, urlunsplit(url)), retryable=fault.is_transient, code=fault.code)
     if "reset by peer" in low:  # as early as while it is connected to, or later
         fault = fault._replace(code="ConnectionLost")
     if fault.code in ("TLS", "ConnectionLost", "Timeout") and _speaks(url, _OTHER[url.scheme]):
@@ -206,32 +260,6 @@ def _speaks(url: SplitResult, scheme: str) -> bool:
     return scheme == "https" or answer.status != 400
 
 
-def _clock(context: Context) -> Finding:
-    heard: Heard = context.noted(_HEARD)
-    told = email.utils.parsedate_tz(heard.headers.get("date", ""))
-    if told is None:
-        return skipped("the server does not say what time it is")
-    # Whole seconds are told, cut off; and the answer was half-way when it was written.
-    skew_s = heard.asked_at + heard.took_s / 2 - (email.utils.mktime_tz(told) + 0.5)
-    if abs(skew_s) < _CLOCK_WARNS_S:
-        return ok("this machine's clock and the server's agree", skew_s=round(skew_s, 1))
-    found = f"this machine's clock is {_span(abs(skew_s))} {'ahead of' if skew_s > 0 else 'behind'} the server's"
-    remedy = "set this machine's clock: sudo timedatectl set-ntp true (or the server's, where this one is right)"
-    if abs(skew_s) < _CLOCK_FAILS_S:
-        return warning(found, remedy, skew_s=round(skew_s, 1))
-    return failed(f"{found}; S3 refuses signatures from 15 min on", remedy, Evidence.TOLD, skew_s=round(skew_s, 1))
-
-
-def _span(seconds: float) -> str:
-    return (
-        f"{seconds:.0f} s"
-        if seconds < 120
-        else f"{seconds / 60:.0f} min"
-        if seconds < 7200
-        else f"{seconds / 3600:.0f} h"
-    )
-
-
 def _names_bucket(url: SplitResult, bucket: str) -> bool:
     return url.path.strip("/").rpartition("/")[2] == bucket or (url.hostname or "").startswith(f"{bucket.lower()}.")
 
@@ -259,6 +287,12 @@ def _shown(url: SplitResult) -> str:
 
 
 CHECKS = (
-    Check("s3.endpoint", "Does the S3 server answer, and as the settings say?", _endpoint, ("config.settings",), 9.0),
-    Check("s3.clock", "Does this machine's clock agree with the S3 server's?", _clock, ("s3.endpoint",)),
+    Check(
+        "s3.endpoint",
+        "Does the S3 server answer, and as the settings say?",
+        _endpoint,
+        ("config.settings",),
+        9.0,
+        ("env.proxy",),
+    ),
 )

@@ -10,10 +10,10 @@ from holdfast.bucket.policy import PROBES
 from holdfast.bucket.posture import Answer, ask_lifecycle, ask_versioning
 from holdfast.doctor.check import Check, Evidence, Finding, failed, ok, skipped, warning
 from holdfast.doctor.context import Bucket, Context
-from holdfast.doctor.s3.posture import unknown
+from holdfast.doctor.s3.posture import AS_ADMIN, unknown
 from holdfast.doctor.s3.probe import bucket_of
 
-_APPLY = "holdfast s3 lifecycle apply"
+_APPLY = f"holdfast s3 lifecycle apply {AS_ADMIN}"
 
 
 def _uploads(context: Context) -> Finding:
@@ -61,12 +61,22 @@ def _expiry(context: Context) -> Finding:
         return failed(
             f"{_several(deadly, bucket)} would delete files below {bucket.uri} by their age, and registered models "
             "with them",
-            f"take it out of the bucket's lifecycle, or away from this prefix: see `holdfast s3 lifecycle show` and "
-            f"aws s3api get-bucket-lifecycle-configuration --bucket {bucket.name}",
+            _taking_out(deadly, bucket),
             Evidence.TOLD,
             rules=[rule.title for rule in deadly],
         )
     return _archived([rule for rule in rules if rule.archives], bucket)
+
+
+def _taking_out(rules: Sequence[Rule], bucket: Bucket) -> str:
+    """Return how an administrator takes rules away: S3 stores all rules of a bucket at once."""
+    names = " and ".join(f"the one with the ID {rule.name}" if rule.name else "the one without an ID" for rule in rules)
+    where = f"--bucket {bucket.name}"
+    return (
+        f"aws s3api get-bucket-lifecycle-configuration {where} > rules.json, take {names} out of it, then aws s3api "
+        f"put-bucket-lifecycle-configuration {where} --lifecycle-configuration file://rules.json; or in the console: "
+        f"{bucket.name}, Management, Lifecycle rules"
+    )
 
 
 def _archived(rules: Sequence[Rule], bucket: Bucket) -> Finding:
@@ -76,8 +86,8 @@ def _archived(rules: Sequence[Rule], bucket: Bucket) -> Finding:
     return warning(
         f"{_several(rules, bucket)} would move files below {bucket.uri} to {' and '.join(tiers)}, where nothing can "
         "be read before it is restored",
-        "use a class that is read at once, GLACIER_IR or STANDARD_IA: `holdfast s3 lifecycle apply --transition "
-        "GLACIER_IR:90`; or take the rule away from this prefix",
+        f"use a class that is read at once, GLACIER_IR or STANDARD_IA: `holdfast s3 lifecycle apply --transition "
+        f"GLACIER_IR:90 {AS_ADMIN}`; and {_taking_out(rules, bucket)}",
         rules=[rule.title for rule in rules],
         tiers=tiers,
     )

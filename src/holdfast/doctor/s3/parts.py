@@ -23,6 +23,7 @@ _LAST_BYTES = 256 << 10
 # On a line that takes longer for the least part, one part has to do.
 _PATIENCE_S = 2.0
 _UNKNOWN = ("NotImplemented", "MethodNotAllowed", "XNotImplemented", "NotSupported")
+_EMPTY = "mend MLFLOW_S3_ENDPOINT_URL: what answers there is no S3 server, or a gateway before it drops the bodies"
 _NO_PARTS = "use a server that knows uploads in parts: files of more than 16 MiB cannot be stored on this one"
 
 
@@ -47,6 +48,8 @@ class _Upload:
             checksum = {"ChecksumAlgorithm": "CRC32C"} if dialect.sends_checksums else {}
             known = self._known("CreateMultipartUpload", probe.arguments() | checksum)
             answer = self._client().create_multipart_upload(Bucket=probe.bucket, Key=self.key, **known)
+            if not answer.get("UploadId"):
+                raise ArtifactError(f"{probe.uri(self.key)}: the server begins an upload without an UploadId.", _EMPTY)
             return str(answer["UploadId"])
 
         try:

@@ -27,7 +27,10 @@ from holdfast.doctor.context import Context
 from holdfast.doctor.s3.probe import bucket_of, is_denied, probe_of
 from holdfast.errors import ArtifactError
 
-_HARDEN = "holdfast s3 harden"
+# A writer's key may not change the bucket, and should not.
+_ADMIN = "(ADMIN: an AWS profile that may change the bucket)"
+AS_ADMIN = f"--profile ADMIN {_ADMIN}"
+_HARDEN = f"holdfast s3 harden {AS_ADMIN}"
 _WITHOUT_ACLS = "BucketOwnerEnforced"
 # What a bucket without ACLs takes nevertheless, for it says what is so anyway.
 _OWNERS_ACL = "bucket-owner-full-control"
@@ -104,7 +107,7 @@ def _encryption(context: Context) -> Finding:
             f"the settings ask for {_named(wanted, key)}, and the bucket's own is "
             f"{_named(found.algorithm, found.kms_key_id)}",
             f"unset {'HOLDFAST_S3_KMS_KEY_ID' if key else 'HOLDFAST_S3_ENCRYPTION'}, so that the bucket's holds; "
-            f"or make it the bucket's: {_HARDEN}{f' --kms-key {_short(key)}' if key else ''}",
+            f"or make it the bucket's: {_harden_with(key)}",
             algorithm=found.algorithm,
             wanted=wanted,
         )
@@ -116,10 +119,14 @@ def _with_bucket_key(algorithm: str, key: str, found: Encryption) -> Finding:
     if algorithm == "aws:kms" and not found.has_bucket_key:
         return warning(
             f"files are encrypted with {_named(algorithm, key)} without a bucket key: each file costs a call of KMS",
-            f"{_HARDEN}{f' --kms-key {_short(key)}' if key else ''}",
+            _harden_with(key),
             **told,
         )
     return ok(f"files are encrypted with {_named(algorithm, key)}", **told)
+
+
+def _harden_with(key: str) -> str:
+    return f"holdfast s3 harden --kms-key {_short(key)} {AS_ADMIN}" if key else _HARDEN
 
 
 def _seen_encryption(context: Context, answer: Answer[Encryption]) -> Finding:
@@ -132,6 +139,8 @@ def _seen_encryption(context: Context, answer: Answer[Encryption]) -> Finding:
 
 def _stored_with(context: Context) -> str | None:
     """Return how the server says that it has encrypted the probe; None where that cannot be stored."""
+    if context.role == "reader":
+        return None
     try:
         return str(probe_of(context).share().answer.get("ServerSideEncryption", ""))
     except ArtifactError:
@@ -218,7 +227,7 @@ def _tls_only(context: Context) -> Finding:
     place = Place(bucket.name, bucket.prefix, partition_of(bucket.connection.dialect(bucket.name).region))
     if is_tls_only(answer.value, place):
         return ok("the bucket's policy refuses requests without TLS")
-    return warning("the bucket answers requests without TLS too", "holdfast s3 bucket-policy --apply")
+    return warning("the bucket answers requests without TLS too", f"holdfast s3 bucket-policy --apply {AS_ADMIN}")
 
 
 def _logging(context: Context) -> Finding:
@@ -231,11 +240,14 @@ def _logging(context: Context) -> Finding:
         # Servers that know none of these settings say of this one that it is off.
         if ask_lifecycle(bucket.connection, bucket.name).why_not == "unsupported":
             return skipped("the server says that accesses are not logged, and most likely cannot")
-        return warning("nobody writes down who reads and writes the bucket", f"{_HARDEN} --log-bucket LOG_BUCKET")
+        return warning(
+            "nobody writes down who reads and writes the bucket",
+            f"holdfast s3 harden --log-bucket LOG_BUCKET {AS_ADMIN}",
+        )
     if where.bucket == bucket.name:
         return warning(
             "accesses are logged into the bucket itself: each log is an access that is logged",
-            f"{_HARDEN} --log-bucket LOG_BUCKET, with another bucket",
+            f"holdfast s3 harden --log-bucket LOG_BUCKET {AS_ADMIN}, with another bucket",
             log_bucket=where.bucket,
         )
     return ok(f"accesses are logged to s3://{where.bucket}/{where.prefix}", log_bucket=where.bucket)

@@ -25,9 +25,11 @@ from holdfast.bucket.policy import PROBES
 from holdfast.core.crc import to_text
 from holdfast.doctor.check import Finding, failed, failed_with
 from holdfast.doctor.context import Bucket, Context
+from holdfast.doctor.s3.clock import server_time
 from holdfast.errors import ArtifactError, InvalidInputError
 
 WRITER = "give the key the rights that `holdfast s3 policy --role writer` prints"
+READER = "give the key the rights that `holdfast s3 policy --role reader` prints"
 _CONTENT_BYTES = 4096
 _TIME = "%Y%m%dT%H%M%SZ"
 _NAME = re.compile(rf"{re.escape(PROBES)}/(\d{{8}}T\d{{6}}Z)-[0-9a-f]+/")
@@ -62,7 +64,7 @@ class Probe:
         self.bucket = bucket.name
         self.connection = bucket.connection
         self.root = "/".join(part for part in (bucket.prefix, PROBES) if part)
-        self.folder = f"{self.root}/{datetime.now(UTC):{_TIME}}-{secrets.token_hex(4)}"
+        self.folder = f"{self.root}/{server_time(context):{_TIME}}-{secrets.token_hex(4)}"
         self.content = os.urandom(_CONTENT_BYTES)
         self.crc: int = google_crc32c.value(self.content)
         self._context = context

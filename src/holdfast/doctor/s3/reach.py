@@ -4,29 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from holdfast.artifacts.s3.dialect import is_aws
+from holdfast.core.uris import mask_uri
 from holdfast.doctor.check import Check, Evidence, Finding, failed, ok, skipped, warning
 from holdfast.doctor.context import Bucket, Context
 from holdfast.doctor.s3.probe import Probe, bucket_of, fault_in, is_denied, probe_of
 from holdfast.errors import ArtifactError
 
+# Whether the key may list, and so is good for something.
+LISTS = "s3.lists"
 _STRANGER = "000000000000"
 _OWNER = "MLFLOW_S3_EXPECTED_BUCKET_OWNER"
+_OTHER_KEYS = (
+    "set keys that may use it (MLFLOW_AWS_ACCESS_KEY_ID, MLFLOW_AWS_SECRET_ACCESS_KEY), or mend the bucket in "
+    "MLFLOW_ARTIFACT_ROOT"
+)
 
 
 def _bucket(context: Context) -> Finding:
-    bucket, probe = bucket_of(context), probe_of(context)
+    bucket = bucket_of(context)
+    # A writer's key is asked for what an examination needs, a reader's for what it is to read.
+    folder = probe_of(context).root if context.role == "writer" else bucket.prefix
     try:
-        bucket.connection.run("list files", bucket.name, "", lambda: _first_of(bucket, probe.root))
+        bucket.connection.run("list files", bucket.name, "", lambda: _first_of(bucket, folder))
     except ArtifactError as error:
         return _not_listed(context, bucket, error)
+    context.note(LISTS, True)
     return ok(f"{bucket.uri} is there, and the key may list it", Evidence.TRIED, bucket=bucket.name)
 
 
-def _first_of(bucket: Bucket, prefix: str, **more: Any) -> Mapping[str, Any]:
-    client = bucket.connection.client(bucket.name)
-    found: Mapping[str, Any] = client.list_objects_v2(Bucket=bucket.name, Prefix=f"{prefix}/", MaxKeys=1, **more)
+def _first_of(bucket: Bucket, folder: str, **more: Any) -> Mapping[str, Any]:
+    client, prefix = bucket.connection.client(bucket.name), f"{folder}/" if folder else ""
+    found: Mapping[str, Any] = client.list_objects_v2(Bucket=bucket.name, Prefix=prefix, MaxKeys=1, **more)
     return found
 
 
@@ -38,12 +49,20 @@ def _not_listed(context: Context, bucket: Bucket, error: ArtifactError) -> Findi
         hint = f"set HOLDFAST_S3_ADDRESSING_STYLE=path: no address is known for the host of {bucket.name} alone"
     elif error.code == "NoSuchBucket":
         hint = f"mend MLFLOW_ARTIFACT_ROOT ({bucket.uri}), or create the bucket: aws s3 mb s3://{bucket.name}"
+    if error.code in ("NoSuchBucket", "NoSuchKey") and urlsplit(context.access.endpoint_url or "").path.strip("/"):
+        hint = f"take the path off MLFLOW_S3_ENDPOINT_URL ({mask_uri(context.access.endpoint_url or '')}); else {hint}"
     found = error.message.rstrip(".")
     return failed(found, hint or "see MLFLOW_ARTIFACT_ROOT", retryable=error.retryable, code=error.code)
 
 
 def _denied(context: Context, bucket: Bucket, error: ArtifactError) -> Finding:
     """Tell a key that has nothing to do there from one that lacks the right to list."""
+    if context.role == "reader":
+        return failed(
+            f"{bucket.uri} is not for this key, which may not list it: {error.message}".rstrip("."),
+            f"{_OTHER_KEYS}; else give these what `holdfast s3 policy --role reader` prints{_if_owner(context)}",
+            code=error.code,
+        )
     try:
         probe_of(context).share()
     except ArtifactError as other:
@@ -51,9 +70,7 @@ def _denied(context: Context, bucket: Bucket, error: ArtifactError) -> Finding:
             raise
         return failed(
             f"{bucket.uri} is not for this key, which may neither list nor write it: {error.message}".rstrip("."),
-            f"set keys that may use it (MLFLOW_AWS_ACCESS_KEY_ID, MLFLOW_AWS_SECRET_ACCESS_KEY), or mend the bucket in "
-            f"MLFLOW_ARTIFACT_ROOT; else give these what `holdfast s3 policy --role writer` prints"
-            f"{_if_owner(context)}",
+            f"{_OTHER_KEYS}; else give these what `holdfast s3 policy --role writer` prints{_if_owner(context)}",
             code=error.code,
         )
     return ok(f"{bucket.uri} is there; the key may write, and not list it (see s3.list)", Evidence.TRIED)
@@ -119,8 +136,9 @@ def _owner(context: Context) -> Finding:
         return _whose(context, bucket)
     stranger = _STRANGER if expected != _STRANGER else "111111111111"
     probe = probe_of(context)
+    folder = probe.root if context.role == "writer" else bucket.prefix
     # That the right one is accepted s3.bucket has shown: it goes with every request.
-    fault = fault_in(probe, "name another owner", lambda: _first_of(bucket, probe.root, ExpectedBucketOwner=stranger))
+    fault = fault_in(probe, "name another owner", lambda: _first_of(bucket, folder, ExpectedBucketOwner=stranger))
     if fault is None:
         return skipped(f"the server takes any account for the owner: {_OWNER} guards nothing there")
     return ok(f"the bucket belongs to {_short(expected)}, and the server sees to it", Evidence.TRIED)

@@ -4,29 +4,28 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime, timedelta
-from functools import partial
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from holdfast.artifacts.s3.content import crc_in
-from holdfast.artifacts.s3.listing import delete, walk
+from holdfast.artifacts.s3.listing import walk
 from holdfast.artifacts.s3.reading import Reader
 from holdfast.core.crc import to_text
-from holdfast.doctor.check import Check, Evidence, Finding, Fix, failed, ok, warning
+from holdfast.doctor.check import Check, Evidence, Finding, failed, ok, warning
 from holdfast.doctor.context import Context
-from holdfast.doctor.s3.probe import Probe, Stored, begun_at, is_denied, probe_of, put_actions, refused
+from holdfast.doctor.s3.probe import WRITER, Probe, Stored, is_denied, probe_of, put_actions, refused
+from holdfast.doctor.s3.reach import LISTS
 from holdfast.errors import ArtifactError
 
 _T = TypeVar("_T")
 # Some servers' listings lag behind what was stored.
 _LISTED_WITHIN_S = 2.0
 _PAUSE_S = 0.1
-_STALE = timedelta(hours=1)
 _VERSIONS_STAY = (
     "what an examination writes stays as non-current versions in this bucket, for the key may not delete them "
     "(s3:ListBucketVersions, s3:DeleteObjectVersion); a lifecycle rule takes them away (see s3.lifecycle_noncurrent)"
 )
+_OR_READ = ", or, if it shall only read: holdfast doctor --role reader"
 _ALTERED = "see a proxy or gateway before the S3 server: it alters what passes"
 
 
@@ -36,7 +35,9 @@ def _put(context: Context) -> Finding:
     try:
         stored = probe.share()
     except ArtifactError as error:
-        return refused(error, *put_actions(given))
+        # What may list may well be a reader's, and right for that.
+        remedy = f"{WRITER}{_OR_READ}" if context.noted(LISTS) else WRITER
+        return refused(error, *put_actions(given), remedy=remedy)
     with_what = f" with {', '.join(sorted(given))}" if given else ""
     return ok(f"stored {len(probe.content)} bytes{with_what} in {_ms(stored.took_s)}", Evidence.TRIED, **_took(stored))
 
@@ -148,76 +149,6 @@ def _is_there(probe: Probe, key: str) -> bool:
     return True
 
 
-def _leftovers(context: Context) -> Finding:
-    probe = probe_of(context)
-    try:
-        objects = sorted({_folder_of(key) for key in _stale_keys(probe)})
-        uploads = list(_stale_uploads(probe))
-    except ArtifactError as error:
-        return refused(error, "s3:ListBucket")
-    if not objects and not uploads:
-        return ok(f"earlier examinations have left nothing in {probe.uri(probe.root)}")
-    what = " and ".join(
-        part
-        for part in (
-            f"{len(objects)} folder{'s' * (len(objects) > 1)}" if objects else "",
-            f"{len(uploads)} unfinished upload{'s' * (len(uploads) > 1)}" if uploads else "",
-        )
-        if part
-    )
-    return warning(
-        f"examinations that were cut off have left {what} below {probe.uri(probe.root)}",
-        "holdfast doctor --only s3.leftovers --fix",
-        fix=Fix(f"delete what they have left below {probe.uri(probe.root)}", partial(_sweep, probe, objects, uploads)),
-        folders=[probe.uri(folder) for folder in objects],
-        uploads=[probe.uri(key) for key, _ in uploads],
-    )
-
-
-def _stale_keys(probe: Probe) -> Iterator[str]:
-    for page in walk(probe.connection, probe.bucket, f"{probe.root}/"):
-        yield from (found.key for found in page if _is_stale(found.key))
-
-
-def _stale_uploads(probe: Probe) -> Iterator[tuple[str, str]]:
-    """Give key and name of the uploads in parts that earlier examinations have begun, where that may be asked."""
-
-    def ask() -> Mapping[str, Any]:
-        client = probe.connection.client(probe.bucket)
-        found: Mapping[str, Any] = client.list_multipart_uploads(Bucket=probe.bucket, Prefix=f"{probe.root}/")
-        return found
-
-    try:
-        listed = probe.connection.run("list uploads", probe.bucket, "", ask).get("Uploads", ())
-    except ArtifactError as error:
-        if error.retryable:
-            raise
-        return
-    yield from ((found["Key"], found["UploadId"]) for found in listed if _is_stale(found["Key"]))
-
-
-def _is_stale(key: str) -> bool:
-    began = begun_at(key)
-    return began is not None and datetime.now(UTC) - began > _STALE
-
-
-def _folder_of(key: str) -> str:
-    return key.rpartition("/")[0]
-
-
-def _sweep(probe: Probe, folders: list[str], uploads: list[tuple[str, str]]) -> str:
-    for folder in folders:
-        delete(probe.connection, probe.uri(folder))
-    for key, upload_id in uploads:
-
-        def abort(key: str = key, upload_id: str = upload_id) -> object:
-            client = probe.connection.client(probe.bucket)
-            return client.abort_multipart_upload(Bucket=probe.bucket, Key=key, UploadId=upload_id)
-
-        probe.connection.run("abort an upload", probe.bucket, key, abort)
-    return f"deleted {len(folders)} folders and {len(uploads)} unfinished uploads below {probe.uri(probe.root)}"
-
-
 def _timed(call: Callable[[], _T]) -> tuple[_T, float]:
     began = time.monotonic()
     return call(), time.monotonic() - began
@@ -241,5 +172,4 @@ CHECKS = (
     Check("s3.head", "Does the server say what it has stored?", _head, ("s3.put",)),
     Check("s3.list", "Is it listed?", _list, ("s3.put",)),
     Check("s3.delete", "Can what an examination stores be deleted?", _delete, ("s3.put",)),
-    Check("s3.leftovers", "Have earlier examinations left anything?", _leftovers, ("s3.list",)),
 )

@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     from holdfast.backend.schema import Schema
 
 _LITTLE = 0.2
+# For people: it is shown, and never run here.
+_MARKING = (
+    "CREATE TABLE IF NOT EXISTS alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY); "
+    "INSERT INTO alembic_version VALUES ('REVISION');"
+)
 _SERVER_WORKERS = 4
 
 
@@ -85,6 +90,17 @@ def _is_another_mlflow(context: Context) -> bool:
 def _judged(context: Context, uri: str, schema: Schema) -> Finding:
     own = version_of("mlflow") or "?"
     details: dict[str, Any] = {"revision": schema.found, "wanted": schema.wanted, "behind": schema.behind}
+    if schema.has_tables and not schema.found:
+        return _unmarked(uri, schema, details)
+    if schema.is_current and schema.missing:
+        return failed(
+            f"{_named(schema.missing)} missing, with what was kept there; the database says that it has all of MLflow "
+            f"{own} (revision {schema.found})",
+            "bring the database back from a backup (`mlflow db upgrade` changes nothing: the revision is the newest)",
+            Evidence.TOLD,
+            **details,
+            missing=list(schema.missing),
+        )
     if schema.is_current:
         return ok(f"the tables are those of MLflow {own} (revision {schema.found})", **details)
     if not schema.found:
@@ -102,6 +118,27 @@ def _judged(context: Context, uri: str, schema: Schema) -> Finding:
         f"make a backup, then run `mlflow db upgrade '{mask_uri(uri)}'`{_with_password(uri)}",
         Evidence.TOLD,
         **details,
+    )
+
+
+def _named(tables: tuple[str, ...]) -> str:
+    more = f" and {len(tables) - 3} more" if len(tables) > 3 else ""
+    what, verb = ("tables", "are") if len(tables) > 1 else ("table", "is")
+    return f"{what} {', '.join(tables[:3])}{more} {verb}"
+
+
+def _unmarked(uri: str, schema: Schema, details: dict[str, Any]) -> Finding:
+    """Return the finding where MLflow's tables are there, and the one row that says of which release."""
+    backup = "bring the database back from a backup"
+    statements = _MARKING.replace("REVISION", schema.wanted)
+    mend = f"; or, if MLflow {version_of('mlflow')} has made it, make a backup and have it say so: {statements}"
+    return failed(
+        f"{mask_uri(uri)} has tables of MLflow and does not say of which release (alembic_version is empty or "
+        "missing): MLflow refuses it",
+        backup + ("" if schema.missing else mend),
+        Evidence.TOLD,
+        **details,
+        missing=list(schema.missing),
     )
 
 

@@ -8,12 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from holdfast.backend.installed import check_installed
 from holdfast.backend.reach import check_listening
 from holdfast.core.uris import is_database, mask_uri, scheme_of
 from holdfast.doctor.check import Check, Evidence, Finding, failed, ok, skipped, warning
 from holdfast.doctor.context import Context
 from holdfast.doctor.journal.disk import existing, why_not_writable
 from holdfast.doctor.machine.env import numbers_of, pip_install, version_of
+from holdfast.doctor.machine.proxy import CUT_OFF, is_cut_off
 from holdfast.doctor.server.tracking_store import (
     DATABASE_S,
     database_errors,
@@ -37,11 +39,15 @@ AT_FIRST_RUN = "the database is made at the first run"
 def _reachable(context: Context) -> Finding:
     uri = context.settings.tracking_uri
     if is_server(uri):
+        if is_cut_off(context, uri):
+            return skipped(CUT_OFF)
         probe = server_probe(context)
         took_s = probe.query()
         return ok(f"{probe.shown} answers a query of its database", Evidence.TRIED, took_s=round(took_s, 3))
     if not is_database(uri):
         return skipped(f"{scheme_of(uri) or uri} is asked by MLflow's own client only")
+    with database_errors(context, "open the database", uri):
+        check_installed(uri)
     missing = missing_file(context)
     return _can_be_made(missing) if missing is not None else _opens(context, uri)
 
@@ -162,7 +168,14 @@ def _database_times(context: Context, uri: str) -> list[float]:
 
 
 CHECKS = (
-    Check("server.reachable", "Does the tracking store answer a real query?", _reachable, ("config.settings",), 8.0),
+    Check(
+        "server.reachable",
+        "Does the tracking store answer a real query?",
+        _reachable,
+        ("config.settings",),
+        8.0,
+        ("env.proxy",),
+    ),
     Check("server.version", "Do server and client fit together?", _version, ("server.reachable",)),
     Check("server.latency", "How long does a small request take?", _latency, ("server.reachable",)),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import tempfile
 import time
@@ -30,6 +31,15 @@ if TYPE_CHECKING:
     from holdfast.backend.run_probe import ProbedRun
 
 _PROBE_BYTES = 64 << 10
+# What S3 says of keys, and MLflow never: the server passes it on with a status that looks like one of a login.
+_OF_S3 = re.compile(
+    r"\b(InvalidAccessKeyId|SignatureDoesNotMatch|AccessDenied|ExpiredToken|InvalidToken|AllAccessDisabled)\b"
+    r"|Unable to locate credentials"
+)
+_KEYS_OF_SERVER = (
+    "the login is not at fault, but the server's own keys ({}): correct AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in "
+    "the environment of the MLflow server, which need read, write and list rights in its --artifacts-destination"
+)
 
 
 # -- a run ----------------------------------------------------------------------------------
@@ -54,9 +64,10 @@ def _why_not_rehearsed(context: Context, uri: str) -> str:
 
     with database_errors(context, "read the database's schema", uri):
         schema = schema_of(uri, DATABASE_S)
-    if not schema.found:
+    if not schema.has_tables and not schema.found:
         return AT_FIRST_RUN
-    return "" if schema.is_current or not schema.wanted else "MLflow does not open these tables: see server.schema"
+    is_whole = schema.is_current and not schema.missing
+    return "" if is_whole or not schema.wanted else "MLflow does not open these tables: see server.schema"
 
 
 def _run_on_server(context: Context) -> Finding:
@@ -131,7 +142,9 @@ class _NotStoredError(Exception):
 
 
 def _failure(error: ArtifactError) -> Finding:
-    return failed(error.message.rstrip("."), error.hint or _hint_for(error), retryable=error.retryable, code=error.code)
+    found, refused = error.message.rstrip("."), _OF_S3.search(error.message)
+    hint = _KEYS_OF_SERVER.format(refused[0]) if refused else error.hint or _hint_for(error)
+    return failed(found, hint, retryable=error.retryable, code=error.code)
 
 
 def _hint_for(error: ArtifactError) -> str:
