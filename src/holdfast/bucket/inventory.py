@@ -14,6 +14,7 @@ from xml.etree import ElementTree
 
 from holdfast.artifacts.landing import PART_PREFIX, disk_errors
 from holdfast.artifacts.s3.connection import S3Connection
+from holdfast.artifacts.s3.listing import read_xml
 from holdfast.bucket.posture import Answer, ask_versioning
 from holdfast.errors import ArtifactError
 
@@ -188,17 +189,10 @@ def _read_page(response_dict: dict[str, Any], customized_response_dict: dict[str
     """Read a page in botocore's place, which takes 0.1 s for it: with a million objects that is minutes."""
     from botocore.compat import unquote_str
 
-    if response_dict["status_code"] != 200:
+    read = read_xml(response_dict)
+    if read is None or read.root.tag.removeprefix(read.space) not in ("ListBucketResult", "ListVersionsResult"):
         return
-    try:
-        root = ElementTree.fromstring(response_dict["body"])  # noqa: S314  # as botocore does; expat has its guards
-    except ElementTree.ParseError:
-        return  # botocore knows how to say so
-    space = root.tag.rpartition("}")[0]
-    space += "}" if space else ""
-    if root.tag.removeprefix(space) not in ("ListBucketResult", "ListVersionsResult"):
-        return
-    top = {child.tag.removeprefix(space): child.text or "" for child in root}
+    root, space, top = read
     # botocore asks for names in this form, since XML cannot write every letter.
     plain = unquote_str if top.get("EncodingType") == "url" else str
     names = ("NextContinuationToken", "NextVersionIdMarker")

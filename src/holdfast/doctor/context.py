@@ -117,7 +117,7 @@ class Context:
         for root in (settings.artifact_root, settings.artifacts_destination):
             if root is not None and scheme_of(root) == "s3":
                 name, _, prefix = root.partition("://")[2].partition("/")
-                return Bucket(name, prefix.strip("/"), _Ending(self))
+                return Bucket(name, prefix.strip("/"), S3Connection(self.access, self.check_going_on))
         return None
 
     def once(self, name: str, make: Callable[[], _T]) -> _T:
@@ -210,33 +210,3 @@ class Context:
         """Show where an error that nobody foresaw came from, if asked to (HOLDFAST_DEBUG)."""
         if self.environ.get("HOLDFAST_DEBUG"):
             sys.stderr.write(self.redact("".join(traceback.format_exception(error))) + f"(in {name})\n")
-
-
-class _Ending(S3Connection):
-    """A connection that asks, and tries again, nothing more once the examination is over."""
-
-    def __init__(self, context: Context) -> None:
-        super().__init__(context.access)
-        self._context = context
-
-    def run(
-        self,
-        doing: str,
-        bucket: str,
-        key: str,
-        call: Callable[[], _T],
-        *,
-        checked: bool = False,
-        stop: threading.Event | None = None,
-    ) -> _T:
-        """Make a call as `S3Connection` does.
-
-        Raises:
-            HoldfastError: The examination is over.
-        """
-
-        def ask() -> _T:
-            self._context.check_going_on()
-            return call()
-
-        return super().run(doing, bucket, key, ask, checked=checked, stop=stop)

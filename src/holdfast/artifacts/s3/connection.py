@@ -35,10 +35,12 @@ class S3Connection:
 
     Args:
         access: Whose.
+        before_attempt: Called before each attempt at a call of `run`; what it raises ends the call.
     """
 
-    def __init__(self, access: S3Access) -> None:
+    def __init__(self, access: S3Access, before_attempt: Callable[[], None] | None = None) -> None:
         self.access = access
+        self._before_attempt = before_attempt
         self._process = os.getpid()
         self._lock = threading.RLock()
         self._session: Any = None
@@ -144,6 +146,8 @@ class S3Connection:
         while True:
             attempts.begin(checked)
             try:
+                if self._before_attempt is not None:
+                    self._before_attempt()
                 found = call()
             except Exception as error:
                 if not _is_ours(error):

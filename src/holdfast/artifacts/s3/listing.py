@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import posixpath
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 from xml.etree import ElementTree
 
@@ -115,15 +115,10 @@ def _read_page(response_dict: dict[str, Any], customized_response_dict: dict[str
 
     Of each object only key, size and ETag are kept.
     """
-    if response_dict["status_code"] != 200:
+    read = read_xml(response_dict)
+    if read is None:
         return
-    try:
-        root = ElementTree.fromstring(response_dict["body"])  # noqa: S314  # as botocore does; expat has its guards
-    except ElementTree.ParseError:
-        return  # botocore knows how to say so
-    space = root.tag.rpartition("}")[0]
-    space += "}" if space else ""
-    top = {child.tag.removeprefix(space): child.text or "" for child in root}
+    root, space, top = read
     names = ("Prefix", "Delimiter", "EncodingType", "NextContinuationToken")
     customized_response_dict |= {name: top[name] for name in names if name in top}
     customized_response_dict |= {
@@ -134,6 +129,33 @@ def _read_page(response_dict: dict[str, Any], customized_response_dict: dict[str
         ],
     }
     response_dict["body"] = b"<ListBucketResult/>"
+
+
+class Read(NamedTuple):
+    """An answer's XML.
+
+    Attributes:
+        root: Its root.
+        space: The namespace of its tags, as it stands before their names; may be empty.
+        top: The texts right below the root, by name.
+    """
+
+    root: ElementTree.Element
+    space: str
+    top: dict[str, str]
+
+
+def read_xml(response_dict: Mapping[str, Any]) -> Read | None:
+    """Return what a raw answer of botocore says; None where that is left to botocore, which knows how to say so."""
+    if response_dict["status_code"] != 200:
+        return None
+    try:
+        root = ElementTree.fromstring(response_dict["body"])  # noqa: S314  # as botocore does; expat has its guards
+    except ElementTree.ParseError:
+        return None
+    space = root.tag.rpartition("}")[0]
+    space += "}" if space else ""
+    return Read(root, space, {child.tag.removeprefix(space): child.text or "" for child in root})
 
 
 def _entry(item: ElementTree.Element, space: str) -> dict[str, Any]:
