@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from holdfast.doctor.check import Finding, Status
 from holdfast.doctor.examine import examine
 from holdfast.doctor.report import Report
-from holdfast.testing import Account, ServerCertificate
+from holdfast.testing import Account, S3Access, ServerCertificate
 
 PREFIX = "team/models"
 
@@ -40,6 +40,11 @@ class Project:
     client: Any = field(repr=False)
     folder: Path
     settings: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def at(cls, server: S3Access, name: str, bucket: str, folder: Path) -> Project:
+        """Return a project with an account of its own at a server, and a bucket, made where it is missing."""
+        return cls(server.endpoint_url, bucket, server.add_account(name, [bucket]), server.client(), folder)
 
     def having(self, **settings: str) -> Project:
         """Return the same with other settings."""

@@ -8,9 +8,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
+from journaling import until
 from s3_examining import Project
 
 from holdfast.cli.ending import orderly_end
@@ -25,9 +26,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="it has other si
 @pytest.fixture
 def project(s3_server: S3Access, unique: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     """A project with a bucket of its own, which is looked at afterwards."""
-    bucket = f"cut-{unique[-8:]}"
-    account = s3_server.add_account(unique, [bucket])
-    found = Project(s3_server.endpoint_url, bucket, account, s3_server.client(), tmp_path_factory.mktemp("project"))
+    found = Project.at(s3_server, unique, f"cut-{unique[-8:]}", tmp_path_factory.mktemp("project"))
     yield found
     found.check_untouched()
 
@@ -38,13 +37,6 @@ def proxy(project: Project) -> Iterator[FaultProxy]:
     with FaultProxy(project.url) as found:
         found.delay(0.4)
         yield found
-
-
-def wait_until(is_so: Callable[[], object]) -> None:
-    until = time.monotonic() + 30
-    while not is_so():
-        assert time.monotonic() < until
-        time.sleep(0.02)
 
 
 def is_at_it(project: Project) -> bool:
@@ -69,7 +61,7 @@ def test_a_signal_leaves_nothing_in_the_bucket(
     project: Project, proxy: FaultProxy, number: signal.Signals, code: int
 ) -> None:
     process = start(project, proxy, subprocess.DEVNULL)
-    wait_until(lambda: is_at_it(project))
+    until(lambda: is_at_it(project))
     process.send_signal(number)
     _, said = process.communicate(timeout=20)
     assert (process.returncode, said) == (code, "")
@@ -91,7 +83,7 @@ def test_what_could_not_be_taken_away_is_said_and_a_second_signal_does_not_wait(
     project: Project, proxy: FaultProxy
 ) -> None:
     process = start(project, proxy, subprocess.DEVNULL)
-    wait_until(lambda: is_at_it(project))
+    until(lambda: is_at_it(project))
     proxy.black_hole()
     process.send_signal(signal.SIGINT)
     with pytest.raises(subprocess.TimeoutExpired):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -28,9 +29,8 @@ def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def shared(s3_server: S3Access, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project with a bucket at the session's server."""
-    bucket = "doctor-proxy"
-    account = s3_server.add_account(bucket, [bucket])
-    return Project(s3_server.endpoint_url, bucket, account, s3_server.client(), tmp_path_factory.mktemp("project"))
+    name = f"doctor-proxy-{secrets.token_hex(4)}"  # other workers have one of their own at the same server
+    return Project.at(s3_server, name, name, tmp_path_factory.mktemp("project"))
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import email.utils
+import secrets
 import socket
 import sys
 from collections.abc import Callable, Iterator
@@ -24,9 +25,8 @@ OK, SKIPPED, WARNING, FAILED = Status.OK, Status.SKIPPED, Status.WARNING, Status
 @pytest.fixture(scope="module")
 def shared(s3_server: S3Access, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project with a bucket at the session's server; none of these tests may leave anything there."""
-    bucket = "doctor-reach"
-    account = s3_server.add_account(bucket, [bucket])
-    return Project(s3_server.endpoint_url, bucket, account, s3_server.client(), tmp_path_factory.mktemp("project"))
+    name = f"doctor-reach-{secrets.token_hex(4)}"  # other workers have one of their own at the same server
+    return Project.at(s3_server, name, name, tmp_path_factory.mktemp("project"))
 
 
 @pytest.fixture
@@ -190,10 +190,10 @@ def test_a_server_that_answers_nothing_with_200(project: Project) -> None:
     expect(finding, FAILED, "begins an upload without an UploadId", "a gateway before it drops the bodies")
 
 
-@pytest.mark.parametrize("form", ["http://127.0.0.1:9/doctor-reach", "http://doctor-reach.127.0.0.1:9"])
+@pytest.mark.parametrize("form", ["http://127.0.0.1:9/{bucket}", "http://{bucket}.127.0.0.1:9"])
 def test_an_endpoint_that_names_the_bucket(project: Project, form: str) -> None:
-    finding = only_failed(replace(project, url=form), "s3.endpoint")
-    expect(finding, FAILED, "names the bucket doctor-reach", "set MLFLOW_S3_ENDPOINT_URL=http://127.0.0.1:9")
+    finding = only_failed(replace(project, url=form.format(bucket=project.bucket)), "s3.endpoint")
+    expect(finding, FAILED, f"names the bucket {project.bucket}", "set MLFLOW_S3_ENDPOINT_URL=http://127.0.0.1:9")
     assert finding.remedy.endswith(":9")
 
 

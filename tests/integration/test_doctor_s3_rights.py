@@ -29,9 +29,7 @@ ROUND_TRIP = (
 @pytest.fixture
 def project(s3_server: S3Access, unique: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     """A project with a bucket of its own, which is looked at afterwards."""
-    bucket = f"rights-{unique[-8:]}"
-    account = s3_server.add_account(unique, [bucket])
-    found = Project(s3_server.endpoint_url, bucket, account, s3_server.client(), tmp_path_factory.mktemp("project"))
+    found = Project.at(s3_server, unique, f"rights-{unique[-8:]}", tmp_path_factory.mktemp("project"))
     yield found
     found.check_untouched()
 

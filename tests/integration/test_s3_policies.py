@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -57,13 +58,14 @@ def access_of(server: Server, account: Account, **more: Any) -> S3Access:
 
 @pytest.fixture(scope="module")
 def world(s3_server: Server) -> World:
-    client, names = s3_server.client(), ("policies", "policies-other")
+    own = f"policies-{secrets.token_hex(4)}"  # other workers have one of their own at the same server
+    client, names = s3_server.client(), (own, f"{own}-other")
     for name in names:
         client.create_bucket(Bucket=name)
         client.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
     place = Place(names[0], "teams/a")
     users = {
-        role: s3_server.add_account(f"policies-{role}", policy=role_policy(role, Needs(place, with_posture=False)))
+        role: s3_server.add_account(f"{own}-{role}", policy=role_policy(role, Needs(place, with_posture=False)))
         for role in ROLES
     }
     return World(s3_server, place, names[1], users)
