@@ -10,7 +10,7 @@ from __future__ import annotations
 from .features import FeatureConfig, build_features
 from .games import canonical, fingerprint
 from .loader import load_games
-from .metrics import Comparison, Interval, compare, evaluate
+from .metrics import Comparison, Interval, compare, evaluate, score_games
 from .model import ModelConfig, train
 from .pipeline import Outcome, Progress, train_and_evaluate
 from .ratings import EloConfig, rate_elo
@@ -38,6 +38,7 @@ __all__ = [
     "fingerprint",
     "load_games",
     "rate_elo",
+    "score_games",
     "score_rolling",
     "simulate_games",
     "split_seasons",

@@ -63,6 +63,23 @@ def evaluate(outcomes: npt.ArrayLike, probabilities: npt.ArrayLike) -> dict[str,
     }
 
 
+def score_games(outcomes: npt.ArrayLike, probabilities: npt.ArrayLike) -> dict[str, list[float]]:
+    """Measures game by game what `evaluate` gives the mean of, to pair two models by their games.
+
+    Args:
+        outcomes: 1 where the home team won, else 0.
+        probabilities: Of a home win, one a game.
+
+    Returns:
+        `log_loss` and `brier`, one number a game.
+
+    Raises:
+        DataError: As for `evaluate`.
+    """
+    won, chance = _check(outcomes, probabilities)
+    return {"log_loss": _log_losses(won, chance).tolist(), "brier": _squared_errors(won, chance).tolist()}
+
+
 def compare(
     outcomes: npt.ArrayLike, model: npt.ArrayLike, forecast: npt.ArrayLike, resamples: int = 2000, seed: int = 0
 ) -> Comparison:

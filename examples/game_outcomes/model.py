@@ -27,7 +27,7 @@ class ModelConfig:
 
     Attributes:
         rounds: Most boosting rounds; early stopping ends sooner.
-        patience: Rounds without a better validation log loss before it stops.
+        patience: Rounds without a better validation log loss before it stops; 0 never stops it early.
         learning_rate: Weight of each tree.
         max_depth: Depth of each tree.
         min_child_weight: Least sum of second derivatives (about 0.24 a game) in a leaf.
@@ -90,7 +90,7 @@ def train(
         on_round: Called with the number of rounds done after each.
 
     Returns:
-        The fitted classifier; it predicts with its best round and can be pickled.
+        The fitted classifier; it predicts with `count_rounds` of its rounds and can be pickled.
     """
     config = config or ModelConfig()
     callbacks = [_RoundReport(on_round)] if on_round else None
@@ -111,7 +111,7 @@ def _configure(config: ModelConfig, names: Sequence[str], callbacks: list[_Round
         tree_method="hist",
         eval_metric="logloss",
         n_estimators=config.rounds,
-        early_stopping_rounds=config.patience,
+        early_stopping_rounds=config.patience or None,
         learning_rate=config.learning_rate,
         max_depth=config.max_depth,
         min_child_weight=config.min_child_weight,
@@ -132,6 +132,11 @@ def _find_direction(name: str) -> int:
     if not re.search(_MERITS, name):
         return 0
     return -1 if name.startswith("away_") else 1
+
+
+def count_rounds(model: XGBClassifier) -> int:
+    """Gives how many boosting rounds it predicts with: up to the best one, or all where nothing stops it early."""
+    return int(model.best_iteration) + 1 if model.early_stopping_rounds else int(model.n_estimators)
 
 
 def read_history(model: XGBClassifier) -> pd.DataFrame:

@@ -37,6 +37,7 @@ class Outcome:
         history: Train and validation log loss a boosting round.
         importance: Share of the total gain a feature, largest first.
         best_round: The boosting round that is used, from 1.
+        training_inputs: The features of the training seasons' games.
         input_example: The features of the last games.
         data_fingerprint: SHA-256 of the canonical table of games.
         figures: `calibration`, `importance` and `learning`.
@@ -52,6 +53,7 @@ class Outcome:
     history: pd.DataFrame
     importance: pd.Series
     best_round: int
+    training_inputs: pd.DataFrame
     input_example: pd.DataFrame
     data_fingerprint: str
     figures: dict[str, Figure]
@@ -113,6 +115,7 @@ def _measure(table: pd.DataFrame, features: pd.DataFrame, split: SeasonSplit, mo
         history=history,
         importance=importance,
         best_round=int(model.best_iteration) + 1,
+        training_inputs=features[rows["train"]].reset_index(drop=True),
         input_example=features.tail(_EXAMPLE_ROWS).reset_index(drop=True),
         data_fingerprint=fingerprint(table),
         figures=_draw(predictions, history, importance),

@@ -29,6 +29,7 @@ from holdfast.settings.handover import s3_environment
 from holdfast.tracking import MLflowTracker
 
 from .loader import load_games
+from .metrics import score_games
 from .model import ModelConfig
 from .pipeline import Outcome, Progress, train_and_evaluate
 from .simulator import simulate_games
@@ -103,6 +104,7 @@ def run_quickstart(
         outcome = train_and_evaluate(games, config, report)
         report("log", 0, 1)
         _log(tracker, outcome, config, job.games)
+        _log_evidence(tracker, outcome, games_path)
         logged = _Logged(
             run_id, str(tracker.get_run_info(run_id)["artifact_uri"]), _log_model(tracker, run_id, outcome)
         )
@@ -163,6 +165,17 @@ def _log(tracker: MLflowTracker, outcome: Outcome, config: ModelConfig, games: s
     with tempfile.TemporaryDirectory() as folder:
         outcome.predictions.to_csv(Path(folder) / "test_predictions.csv", index=False)
         tracker.log_artifact(Path(folder) / "test_predictions.csv", "predictions")
+
+
+def _log_evidence(tracker: MLflowTracker, outcome: Outcome, games_path: Path | None) -> None:
+    """Log what a later version is compared by, game by game, and what this one came from."""
+    played = outcome.predictions
+    games = (played["date"].dt.strftime("%Y-%m-%d") + " " + played["away"] + " at " + played["home"]).tolist()
+    for metric, scores in score_games(played["home_win"], played["probability"]).items():
+        tracker.log_scores(f"test/{metric}", scores, games)
+    tracker.log_reference(outcome.training_inputs)
+    # The code is this package; what is uncommitted in the folder where it runs is none of its.
+    tracker.log_lineage(data=[] if games_path is None else [games_path], diff=False)
 
 
 def _log_model(tracker: MLflowTracker, run_id: str, outcome: Outcome) -> str:

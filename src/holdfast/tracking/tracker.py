@@ -22,7 +22,9 @@ from holdfast.project import Project, open_project
 from holdfast.registry import ModelRegistry
 from holdfast.settings import Settings
 from holdfast.tracking.best import check_mode, find_best
+from holdfast.tracking.evidence import Evidence
 from holdfast.tracking.fast_path import FastPath
+from holdfast.tracking.lineage import git_tags
 from holdfast.tracking.open_run import OpenRun
 from holdfast.tracking.open_runs import Blocks, OpenRuns
 from holdfast.tracking.run_files import log_files
@@ -34,7 +36,7 @@ _DESCRIPTION_TAG = "mlflow.note.content"
 _NAME_TAG = "mlflow.runName"
 
 
-class MLflowTracker:
+class MLflowTracker(Evidence):
     """Logs runs, their files and their models to one project's MLflow.
 
     Every argument may be left out; it then comes from the settings (process environment, `.env`,
@@ -141,6 +143,9 @@ class MLflowTracker:
     ) -> str:
         """Start a run, or go on with one.
 
+        Inside a git repository it gets the tags `holdfast.git.*`, which say what code it ran, unless HOLDFAST_LINEAGE
+        is `off`: the state of the working directory when this process began its first run there.
+
         Args:
             run_name: Its name; if not given, `<MLFLOW_RUN_NAME_PREFIX>-YYYYmmdd-HHMMSS` (local time), or one
                 that MLflow makes up where there is no prefix.
@@ -162,10 +167,11 @@ class MLflowTracker:
         parent = self._open.parent() if nested else None
         labels = self._labels(tags, description, parent)
         if run_id is None:
+            labels = git_tags(self._project) | labels
             run = self._project.runs.create_run(self.experiment_id, self._shown_name(run_name), labels)
         else:
             run = self._project.runs.reopen_run(run_id)
-            self._project.runs.log(run_id, tags=labels)
+            self._project.runs.log(run_id, tags=git_tags(self._project, run.tags) | labels)
         self._open.enter(run.run_id, run.artifact_uri, parent)
         return run.run_id
 
