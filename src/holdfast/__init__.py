@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from holdfast.project import Project, open_project
     from holdfast.registry import ModelRegistry, ModelVersioning
     from holdfast.registry import ModelVersioning as ModelVersioningWithMlflow
+    from holdfast.registry.following import follow
+    from holdfast.registry.loading import load_model
     from holdfast.settings import Settings, load_settings
     from holdfast.tracking import (
         BestRun,
@@ -37,8 +39,10 @@ __all__ = [
     "Settings",
     "__version__",
     "examine",
+    "follow",
     "get_mlflow_config",
     "initialize_mlflow",
+    "load_model",
     "load_settings",
     "open_project",
     "setup_mlflow",
@@ -54,8 +58,10 @@ _HOMES = {
     "Project": "holdfast.project",
     "Settings": "holdfast.settings",
     "examine": "holdfast.doctor.examine",
+    "follow": "holdfast.registry.following",
     "get_mlflow_config": "holdfast.tracking",
     "initialize_mlflow": "holdfast.tracking",
+    "load_model": "holdfast.registry.loading",
     "load_settings": "holdfast.settings",
     "open_project": "holdfast.project",
     "setup_mlflow": "holdfast.tracking",

@@ -120,6 +120,10 @@ class PromotionRefusedError(RegistryError):
     """A promotion rule says no; the registry is unchanged."""
 
 
+class HistoryError(RegistryError):
+    """A model's history cannot be read, written or believed."""
+
+
 class ServerError(HoldfastError):
     """A server process cannot be started, or ended before it answered."""
 

@@ -12,6 +12,7 @@ from holdfast.artifacts.access import access_of
 from holdfast.artifacts.scopes import Claim
 from holdfast.backend.client import Connection
 from holdfast.backend.entities import Experiment
+from holdfast.backend.history import HistoryStore
 from holdfast.backend.registry import RegistryStore
 from holdfast.backend.tracking import TrackingStore
 from holdfast.core.names import check_experiment_name
@@ -25,6 +26,8 @@ from holdfast.logs import get_logger
 from holdfast.settings import Settings, load_settings
 
 _log = get_logger(__name__)
+# A registry behind one of these has a tracking store beside it.
+_TRACKING_SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")
 
 
 class Project:
@@ -113,6 +116,15 @@ class Project:
     def models(self) -> RegistryStore:
         """Registered models."""
         return RegistryStore(self.connection)
+
+    @cached_property
+    def histories(self) -> HistoryStore:
+        """The histories of registered models, kept where the registry is."""
+        settings = self.settings
+        registry_uri = settings.registry_uri or settings.tracking_uri
+        if registry_uri == settings.tracking_uri or scheme_of(registry_uri) not in _TRACKING_SCHEMES:
+            return HistoryStore(self.connection)
+        return HistoryStore(Connection(registry_uri, registry_uri, self.redact))
 
     @cached_property
     def artifacts(self) -> ArtifactStore:

@@ -9,6 +9,7 @@ import tempfile
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 from holdfast.artifacts.access import S3Access
 from holdfast.artifacts.landing import PART_PREFIX
@@ -18,6 +19,9 @@ from holdfast.core.login import Login
 from holdfast.core.uris import file_uri, scheme_of
 from holdfast.errors import InvalidInputError
 from holdfast.logs import get_logger
+
+if TYPE_CHECKING:
+    from holdfast.artifacts.s3 import S3Files
 
 _log = get_logger(__name__)
 # `s3://bucket`, or a drive of Windows; a colon alone is a letter like any other.
@@ -92,6 +96,32 @@ class ArtifactStore:
             return self._store(_kind_of(root_uri)).download(root_uri, check_path(path), target, meter)
         finally:
             meter.end()
+
+    def put_once(self, root_uri: str, path: str, content: bytes, stop: threading.Event | None = None) -> bool:
+        """Store a small file under a path that has none yet; it is durable when this returns.
+
+        Args:
+            root_uri: Where.
+            path: Below it.
+            content: All of it.
+            stop: Ends the waiting between attempts at S3.
+
+        Returns:
+            Whether it was written; False where a file is there, which stays as it is. MLflow's server, and the stores
+            that only MLflow knows, have no conditional write: there it is always written.
+
+        Raises:
+            ArtifactError: It could not be stored.
+        """
+        from holdfast.artifacts import objects
+
+        kind, where = _kind_of(root_uri), check_path(path)
+        if kind == "file":
+            return objects.put_in_folder(root_uri, where, content)
+        files = self._store(kind)
+        if kind == "s3":
+            return objects.put_in_bucket(cast("S3Files", files), root_uri, where, content, stop)
+        return objects.put_elsewhere(files, root_uri, where, content)
 
     def delete(self, root_uri: str, path: str = "") -> None:
         """Delete a file, or all files below a folder; what is not there is fine."""

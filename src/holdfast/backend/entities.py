@@ -54,13 +54,14 @@ class MetricPoint:
 
 @dataclass(frozen=True)
 class RegisteredModel:
-    """A registered model: its name, what it is for, and where its aliases point."""
+    """A registered model: its name, what it is for, where its aliases point, and when it was made and last changed."""
 
     name: str
     description: str
     aliases: dict[str, int]
     tags: dict[str, str]
     updated_ms: int
+    created_ms: int = 0
 
 
 @dataclass(frozen=True)

@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from enum import Enum
 from functools import partial
 from typing import Any
 
 from holdfast.backend.client import Connection, stages_are_deprecated
 from holdfast.backend.entities import ModelVersion, RegisteredModel
+from holdfast.backend.patience import Patient
 from holdfast.core.stages import Stage, parse_stage
 from holdfast.errors import AlreadyExistsError, BackendError, HoldfastError, InvalidInputError, NotFoundError
 
 _PAGE = 1000
+_NO_STAGES = re.compile(
+    r"unsupported|not (supported|implemented)|stages are|failed with error code (404|405|501)"
+    r"|has no attribute '(transition_model_version_stage|get_latest_versions)'",
+    re.IGNORECASE,
+)
+
+
+class StageMove(Enum):
+    """What became of a move of MLflow's own stage."""
+
+    ARCHIVED_OTHERS = "the version is in the stage, and the others that were in it are archived"
+    ALONE = "the version is in the stage; others may be in it still"
+    NO_STAGES = "this backend has no stages; nothing was changed"
 
 
 class RegistryStore:
@@ -27,10 +43,12 @@ class RegistryStore:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._has_stages: bool | None = None
+        self._can_archive = True
 
     @property
     def _client(self) -> Any:
-        return self._connection.client
+        return Patient(self._connection.client)
 
     def ensure_model(self, name: str) -> None:
         """Create the registered model unless it exists; safe when several do so at once."""
@@ -57,6 +75,11 @@ class RegistryStore:
         """Return all registered models, by name."""
         with self._connection.registry("list registered models"):
             return sorted((_model(item) for item in self._search("search_registered_models")), key=lambda m: m.name)
+
+    def models_with_tag(self, key: str, value: str) -> list[str]:
+        """Return the names of the registered models that have a tag of this value."""
+        with self._connection.registry(f"look for registered models with tag {key}"):
+            return [item.name for item in self._search("search_registered_models", f"tags.`{key}` = '{value}'")]
 
     def create_version(
         self,
@@ -115,11 +138,13 @@ class RegistryStore:
     def versions(self, name: str) -> list[ModelVersion]:
         """Return all versions of a model, the newest first, with their aliases; empty where there is no such model."""
         model = self.find_model(name)
-        if model is None:
-            return []
-        quoted = name.replace("'", "''")
+        return [] if model is None else self.versions_of(model)
+
+    def versions_of(self, model: RegisteredModel) -> list[ModelVersion]:
+        """Return all versions of a model that was looked up, the newest first, with its aliases."""
+        name = model.name
         with self._connection.registry(f"list the versions of {name!r}"):
-            found = [_version(item) for item in self._search("search_model_versions", f"name='{quoted}'")]
+            found = [_version(item) for item in self._search("search_model_versions", is_named(name))]
         # A search leaves the aliases out on most backends; the model has them all.
         pointing: dict[int, list[str]] = {}
         for alias, version in model.aliases.items():
@@ -127,24 +152,39 @@ class RegistryStore:
         whole = [_with_aliases(item, pointing.get(item.version, [])) for item in found if item.name == name]
         return sorted(whole, key=lambda item: item.version, reverse=True)
 
-    def set_stage(self, name: str, version: int, stage: Stage) -> bool:
+    def set_stage(self, name: str, version: int, stage: Stage) -> StageMove:
         """Move MLflow's own stage, and archive what was in Staging or Production there in the same transaction.
 
         A stock server on PostgreSQL with psycopg 3 cannot archive (it compares the version's number
         with a text); there only this version is moved, and the caller archives the others.
-
-        Returns:
-            False where this backend has no stages any more; nothing is changed then.
         """
+        if self._has_stages is False:
+            return StageMove.NO_STAGES
         try:
-            self._transition(name, version, stage, archive=stage.holds_one)
+            self._transition(name, version, stage, archive=stage.holds_one and self._can_archive)
         except (BackendError, InvalidInputError) as error:
-            if _has_no_stages(error):
-                return False
+            if refuses_stages(error.message):
+                self._has_stages = False
+                return StageMove.NO_STAGES
             if not (stage.holds_one and _cannot_archive(error)):
                 raise
+            self._can_archive = False
             self._transition(name, version, stage, archive=False)
-        return True
+        return StageMove.ARCHIVED_OTHERS if stage.holds_one and self._can_archive else StageMove.ALONE
+
+    def has_stages(self, name: str) -> bool:
+        """Whether this backend still knows MLflow's stages; asked once, by reading those of a model."""
+        if self._has_stages is None:
+            try:
+                with self._connection.registry(f"read the stages of {name!r}"), stages_are_deprecated():
+                    self._client.get_latest_versions(name, [Stage.PRODUCTION.value])
+            except (BackendError, InvalidInputError) as error:
+                if not refuses_stages(error.message):
+                    raise
+                self._has_stages = False
+            else:
+                self._has_stages = True
+        return self._has_stages
 
     def _transition(self, name: str, version: int, stage: Stage, archive: bool) -> None:
         with self._connection.registry(f"move {name} version {version} to {stage.value}"), stages_are_deprecated():
@@ -179,6 +219,10 @@ class RegistryStore:
         with self._connection.registry(f"remove alias {name}@{alias}"):
             self._client.delete_registered_model_alias(name, alias)
 
+    def set_model_tag(self, name: str, key: str, value: str) -> None:
+        """Set a tag of a registered model."""
+        self._put(f"tag {name}", partial(self._client.set_registered_model_tag, name, key, value))
+
     def set_version_tags(self, name: str, version: int, tags: Mapping[str, str]) -> None:
         """Set tags of a version, one request each, as MLflow has it."""
         for key, value in tags.items():
@@ -186,6 +230,20 @@ class RegistryStore:
                 f"tag {name} version {version}",
                 partial(self._client.set_model_version_tag, name, str(version), key, value),
             )
+
+    def delete_version_tag(self, name: str, version: int, key: str) -> None:
+        """Remove a tag of a version; nothing happens where it is not set."""
+        with self._connection.registry(f"remove tag {key!r} of {name} version {version}"):
+            self._client.delete_model_version_tag(name, str(version), key)
+
+    def delete_version(self, name: str, version: int) -> bool:
+        """Delete a version; return False where it is gone already."""
+        try:
+            with self._connection.registry(f"delete {name} version {version}"):
+                self._client.delete_model_version(name, str(version))
+        except NotFoundError:
+            return False
+        return True
 
     def _search(self, method: str, filter_string: str = "") -> Iterator[Any]:
         token: str | None = None
@@ -197,6 +255,16 @@ class RegistryStore:
                 return
 
 
+def is_named(name: str) -> str:
+    """Return the filter for a name, which MLflow's language can quote but not escape; it may find others too."""
+    if "'" not in name:
+        return f"name='{name}'"
+    if '"' not in name:
+        return f'name="{name}"'
+    pattern = name.translate({ord(sign): "_" for sign in "'\"\\"})
+    return f"name LIKE '{pattern}'"
+
+
 def _is_already_there(error: HoldfastError) -> bool:
     text = error.message.lower()
     return "unique constraint" in text or "duplicate key" in text or "duplicate entry" in text
@@ -206,15 +274,20 @@ def _cannot_archive(error: HoldfastError) -> bool:
     return "operator does not exist" in error.message and "character varying" in error.message
 
 
-def _has_no_stages(error: HoldfastError) -> bool:
-    text = error.message.lower()
-    return "not supported" in text or "unsupported" in text or "stages are" in text or "not implemented" in text
+def refuses_stages(said: str) -> bool:
+    """Whether an error says that a registry knows no stages: Unity Catalog's, or a server or client without the call."""
+    return _NO_STAGES.search(said) is not None
 
 
 def _model(item: Any) -> RegisteredModel:
     aliases = {alias: int(version) for alias, version in dict(item.aliases or {}).items()}
     return RegisteredModel(
-        item.name, item.description or "", aliases, dict(item.tags or {}), item.last_updated_timestamp or 0
+        item.name,
+        item.description or "",
+        aliases,
+        dict(item.tags or {}),
+        item.last_updated_timestamp or 0,
+        item.creation_timestamp or 0,
     )
 
 

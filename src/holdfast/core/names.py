@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from holdfast.errors import InvalidInputError
 
@@ -16,6 +16,12 @@ MAX_KEY_LENGTH = 250
 MAX_PARAM_LENGTH = 6000
 MAX_TAG_LENGTH = 8000
 MAX_EXPERIMENT_NAME_LENGTH = 500
+# Of registered models; PostgreSQL refuses what is longer, SQLite keeps it.
+MAX_MODEL_NAME_LENGTH = 256
+MAX_DESCRIPTION_LENGTH = 5000
+# Of a version's tag: MLflow before 3.2 refuses more than 5,000 characters, later ones more than these.
+MAX_VERSION_TAG_LENGTH = 100_000
+MAX_VERSION = 2**31 - 1
 MAX_METRICS_PER_BATCH = 1000
 MAX_PARAMS_PER_BATCH = 100
 MAX_TAGS_PER_BATCH = 100
@@ -67,14 +73,63 @@ def check_model_name(name: object) -> str:
     """Return the registered model's name, or say what is wrong with it.
 
     Raises:
-        InvalidInputError: The name is empty, holds `/` or `:`, or is a path such as `.` or `..`.
+        InvalidInputError: The name is empty, holds `/` or `:`, is a path such as `.` or `..`, is longer than 256
+            characters, or holds what no database keeps.
     """
-    if isinstance(name, str) and name.strip() and not set(name) & set("/:") and _is_plain_path(name):
+    if isinstance(name, str) and len(name) > MAX_MODEL_NAME_LENGTH:
+        raise InvalidInputError(
+            f"{name[:40]!r}… has {len(name)} characters, too many for the name of a registered model.",
+            f"use {MAX_MODEL_NAME_LENGTH} at most",
+        )
+    ok = isinstance(name, str) and name.strip() and not set(name) & set("/:\0") and _is_plain_path(name)
+    if ok and isinstance(name, str) and _is_unicode(name):
         return name
     raise InvalidInputError(
         f"{name!r} is no name for a registered model.",
         "use any text without '/' and ':', for example 'nba-game-outcome'",
     )
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether it can be written as UTF-8: half a surrogate pair cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def check_tags(tags: Mapping[str, str]) -> None:
+    """Check the tags of a model version.
+
+    Raises:
+        InvalidInputError: Names every key, and every value that is too long for MLflow or cannot be kept.
+    """
+    check_keys(tags, "tag")
+    for key, value in tags.items():
+        if len(value) > MAX_VERSION_TAG_LENGTH:
+            raise InvalidInputError(
+                f"The value of tag {key!r} has {len(value)} characters; MLflow keeps {MAX_VERSION_TAG_LENGTH}.",
+                "store it as a file of the run, and tag where it lies",
+            )
+        if "\0" in value or not _is_unicode(value):
+            raise InvalidInputError(f"The value of tag {key!r} is no text that a database keeps.", "write it as text")
+
+
+def check_description(text: str) -> str:
+    """Return the description of a registered model or version.
+
+    Raises:
+        InvalidInputError: It has more than 5,000 characters, or holds what no database keeps.
+    """
+    if len(text) > MAX_DESCRIPTION_LENGTH:
+        raise InvalidInputError(
+            f"The description has {len(text)} characters; MLflow keeps {MAX_DESCRIPTION_LENGTH}.",
+            "say it shorter, and link to the rest",
+        )
+    if "\0" in text or not _is_unicode(text):
+        raise InvalidInputError("The description is no text that a database keeps.", "write it as text")
+    return text
 
 
 def check_alias(alias: object) -> str:
@@ -103,7 +158,7 @@ def check_version(version: object) -> int:
         number = version
     elif isinstance(version, str) and version.strip().isdecimal():
         number = int(version)
-    if number is None or number < 1:
+    if number is None or not 1 <= number <= MAX_VERSION:
         raise InvalidInputError(f"{version!r} is no model version.", "versions are whole numbers from 1 up")
     return number
 

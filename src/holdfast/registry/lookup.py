@@ -44,13 +44,22 @@ def _find_by_word(project: Project, name: str, word: str) -> ModelVersion | None
 
 
 def find_in_stage(project: Project, name: str, stage: Stage) -> ModelVersion | None:
-    """Return the newest version in a stage, or None."""
-    return next((item for item in map(with_stage, project.models.versions(name)) if item.stage is stage), None)
+    """Return the version in a stage, or None: who has its alias, and the newest in it where nobody has."""
+    found = [with_stage(item) for item in project.models.versions(name)]
+    holder = next((item for item in found if stage.alias in item.aliases), None)
+    return holder or next((item for item in found if item.stage is stage), None)
 
 
 def with_stage(version: ModelVersion) -> ModelVersion:
-    """Return the version with its stage filled in from its tag where the backend has no stages."""
-    if version.stage is not None:
+    """Return the version with its stage filled in from its tag where the backend has no stages.
+
+    A backend that refuses to move stages, but has them, says None of every version.
+    """
+    if version.stage not in (None, Stage.NONE):
         return version
     tag = version.tags.get(STAGE_TAG)
-    return replace(version, stage=parse_stage(tag) if tag else Stage.NONE)
+    return replace(version, stage=_of_tag(tag) if tag else Stage.NONE)
+
+
+def _of_tag(tag: str) -> Stage:
+    return next((stage for stage in Stage if stage.value == tag), Stage.NONE)

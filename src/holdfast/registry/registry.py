@@ -1,45 +1,30 @@
-"""Versions, stages and promotion of registered models.
-
-A stage stands in three places: MLflow's own stage (where the backend still has stages), the
-alias (`staging`, `production`) and the version tag `holdfast.stage`. They are moved together
-and in this order, so that a reader of either finds a version that was Production at some
-moment: first the stage, in one transaction with archiving its predecessor; then the alias,
-which can point at one version only; the tags last. When several promote at once, the alias
-decides and the stages are brought in line with it.
-"""
+"""The registry's native API: versions, stages, gates, approvals, history and rollback, with typed values and errors."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import Any
 
 from holdfast.backend.entities import ModelVersion, RegisteredModel
-from holdfast.core.names import check_keys, check_model_name
-from holdfast.core.promotion import CheckAnswer, PromotionRule, parse_rule
-from holdfast.core.stages import STAGE_TAG, Stage, parse_stage
-from holdfast.errors import NotFoundError, PromotionRefusedError, RegistryError
+from holdfast.core.history import Event
+from holdfast.core.names import check_description, check_model_name, check_version
+from holdfast.core.policy import PromotionPolicy, parse_policy
+from holdfast.core.promotion import CheckAnswer, PromotionRule
+from holdfast.core.stages import Stage, parse_stage
+from holdfast.errors import NotFoundError
 from holdfast.project import Project
+from holdfast.registry.deleting import delete_version
+from holdfast.registry.history.approvals import Review, Reviews
+from holdfast.registry.history.export import events_of
+from holdfast.registry.labels import check_first_tags, remove_alias, remove_tag, set_alias, set_tag
+from holdfast.registry.loading import load_wanted
 from holdfast.registry.lookup import find_in_stage, find_version, with_stage
+from holdfast.registry.moving import Mover
+from holdfast.registry.promoting import Promoter, Promotion
+from holdfast.registry.registering import record_registration
+from holdfast.registry.repairing import Repair, Repairs
+from holdfast.registry.rolling_back import Rollback
 from holdfast.registry.sources import find_source
-
-_LOOKS = 20
-
-
-@dataclass(frozen=True)
-class Promotion:
-    """What a promotion did.
-
-    Attributes:
-        version: The version as it is now.
-        from_stage: Where it was.
-        archived: The versions it took the place of, now Archived.
-        answers: What each check of the rule found; empty where no rule applied.
-    """
-
-    version: ModelVersion
-    from_stage: Stage
-    archived: tuple[int, ...]
-    answers: tuple[CheckAnswer, ...]
 
 
 class ModelRegistry:
@@ -47,13 +32,17 @@ class ModelRegistry:
 
     Args:
         project: Whose registry.
-        rule: What a version must show before it becomes Production. None takes
-            `[tool.holdfast.promotion]`; a `PromotionRule()` without checks asks nothing.
+        rule: What must be so before a version may move. None takes `[tool.holdfast.promotion]`; a
+            `PromotionPolicy()` asks nothing; a `PromotionRule` stands for one about metrics alone.
     """
 
-    def __init__(self, project: Project, rule: PromotionRule | None = None) -> None:
+    def __init__(self, project: Project, rule: PromotionPolicy | PromotionRule | None = None) -> None:
         self._project = project
-        self.rule = rule if rule is not None else parse_rule(project.settings.promotion)
+        given = PromotionPolicy.of_rule(rule) if isinstance(rule, PromotionRule) else rule
+        self.policy = given if given is not None else parse_policy(project.settings.promotion)
+        self._mover = Mover(project)
+        self._promoter = Promoter(project, self.policy, self._mover)
+        self._reviews = Reviews(project, self.policy, self._mover)
 
     # -- reading ----------------------------------------------------------------------
 
@@ -98,6 +87,38 @@ class ModelRegistry:
         except NotFoundError:
             return {}
 
+    def history(self, name: str) -> tuple[Event, ...]:
+        """Return what was ever done to a model, the oldest first; empty where Holdfast has never changed it.
+
+        Raises:
+            NotFoundError: There is no such model.
+            HistoryError: Its history is gone or damaged.
+        """
+        return events_of(self._project, name)
+
+    def load_model(self, name: str, version: int | str = "Production", *, flavor: str = "pyfunc") -> Any:
+        """Load a version, from the cache by checksum where it is there.
+
+        Args:
+            name: The registered model.
+            version: A number, `latest`, a stage, an alias.
+            flavor: As which of MLflow's flavors it is loaded; see `holdfast.load_model`.
+
+        Raises:
+            HoldfastError: There is no such version, or its files are missing or are not what was registered.
+        """
+        return load_wanted(self._project, name, version, flavor=flavor)[0]
+
+    def requests(self, name: str) -> list[Review]:
+        """Return the requests that stand, with who has approved so far.
+
+        Raises:
+            NotFoundError: There is no such model.
+            HistoryError: Its history is gone or damaged.
+        """
+        check_model_name(name)
+        return self._reviews.of(name, self._mover.peek(name).ledger)
+
     # -- writing ----------------------------------------------------------------------
 
     def register(
@@ -124,7 +145,8 @@ class ModelRegistry:
         """
         check_model_name(name)
         labels = {key: str(value) for key, value in (tags or {}).items()}
-        check_keys(labels, "tag")
+        check_first_tags(name, labels)
+        check_description(description or "")
         self._project.settle()
         source = find_source(self._project, model_uri)
         if source.run_id is not None:
@@ -140,131 +162,212 @@ class ModelRegistry:
         model = store.find_model(name)
         if text and model is not None and not model.description:
             store.describe_model(name, text)
+        record_registration(self._project, self._mover, made)
         return with_stage(made)
 
-    def check(self, name: str, version: int | str) -> tuple[CheckAnswer, ...]:
-        """Answer each check of the promotion rule for a version, and change nothing."""
-        candidate = self.get(name, version)
-        present = self.find(name, Stage.PRODUCTION)
-        # A version that is Production already has nobody to be worse than.
-        compared = None if present is None or present.version == candidate.version else self.metrics_of(present)
-        return self.rule.evaluate(self.metrics_of(candidate), compared)
+    def check(
+        self, name: str, version: int | str, stage: str | Stage | None = Stage.PRODUCTION
+    ) -> tuple[CheckAnswer, ...]:
+        """Ask what a promotion would ask, and change nothing.
 
-    def promote(self, name: str, version: int | str, stage: str | Stage | None) -> Promotion:
-        """Move a version to a stage: MLflow's stage, alias and tag together.
+        Args:
+            name: The registered model.
+            version: A number, or `latest`, a stage, an alias.
+            stage: Where it would go.
+
+        Raises:
+            RegistryError: The version is not ready.
+            NotFoundError: There is no such version.
+        """
+        target = parse_stage(stage)
+        return self._promoter.check(self._mover.peek(name), self._number(name, version), target)
+
+    def promote(
+        self,
+        name: str,
+        version: int | str,
+        stage: str | Stage | None,
+        *,
+        reason: str = "",
+        override: str | None = None,
+    ) -> Promotion:
+        """Move a version to a stage: MLflow's stage, alias and tag together, and an event in the history.
 
         Args:
             name: The registered model.
             version: A number, or `latest`, a stage, an alias.
             stage: None, Staging, Production or Archived, in any case. The versions that were in
                 Staging or Production before become Archived.
+            reason: Why; it is kept in the history.
+            override: Why gates that refuse shall not count this time; kept in the history. It does not stand for
+                approvals, nor for transitions that are not allowed.
+
+        Returns:
+            What was done. Where the version is in that stage already, nothing is, and no event is written.
 
         Raises:
-            PromotionRefusedError: The rule says no (for Production); nothing was changed.
-            RegistryError: The version is not ready, or another one was promoted at the same time and won.
+            PromotionRefusedError: A gate, the approvals or the allowed transitions say no; nothing was changed.
+            RegistryError: The version is not ready.
             NotFoundError: There is no such version.
+            BackendError: The registry is out of reach. Where the promotion was recorded by then, the next call
+                finishes it.
             DeliveryError: Not all that this process has logged is on the server yet, or files of the model's run wait.
         """
         target = parse_stage(stage)
         self._project.settle()
-        found = self.get(name, version)
-        if found.run_id and target.holds_one:
-            self._project.settle_files(found.run_id)
-        self.check_ready(found, target)
-        answers = self.check(name, found.version) if target is Stage.PRODUCTION else ()
-        _refuse_unless_passed(found, answers)
-        before = self._others_in(found, target)
-        self._move(found, target)
-        now = self._settled(found, target)
-        archived = tuple(number for number in before if now[number].stage is Stage.ARCHIVED)
-        return Promotion(now[found.version], found.stage or Stage.NONE, archived, answers)
+        return self._promoter.promote(name, self._number(name, version), target, reason, override)
 
-    def check_ready(self, version: ModelVersion, target: Stage) -> None:
-        """Check that a version can be served from a stage.
+    def rollback(self, name: str, to: int | str | None = None, *, reason: str = "") -> Promotion:
+        """Take a model back to an earlier Production version, once its files are found whole and it loads.
+
+        Args:
+            name: The registered model.
+            to: A number or an alias; the version that was Production before the present one, if not given.
+            reason: Why; it is kept in the history.
 
         Raises:
-            RegistryError: It is to be in Staging or Production and is not READY.
+            RegistryError: There is no version to go back to, or it cannot be served; nothing was changed.
         """
-        if target.holds_one and version.status != "READY":
-            raise RegistryError(
-                f"{version.name} version {version.version} is {version.status}, not READY.",
-                "wait until it is registered, or register it again",
-            )
+        number = None if to is None else self._number(name, to)
+        check_model_name(name)
+        return Rollback(self._project, self._mover).run(name, number, reason)
 
-    def _others_in(self, version: ModelVersion, target: Stage) -> list[int]:
-        if not target.holds_one:
-            return []
-        others = map(with_stage, self._project.models.versions(version.name))
-        return [item.version for item in others if item.stage is target and item.version != version.version]
+    def request(
+        self, name: str, version: int | str, stage: str | Stage | None = Stage.PRODUCTION, *, reason: str = ""
+    ) -> Review:
+        """Ask that others approve a version for a stage; it is about the files as they are now.
 
-    def _move(self, version: ModelVersion, target: Stage) -> None:
-        store = self._project.models
-        # First what it leaves: from here on, an alias without its stage means that the stage is still to be set.
-        for left in sorted(({"staging", "production"} - {target.alias}) & set(version.aliases)):
-            store.delete_alias(version.name, left)
-        store.set_stage(version.name, version.version, target)
-        if target.alias is not None:
-            store.set_alias(version.name, target.alias, version.version)
-        store.set_version_tags(version.name, version.version, {STAGE_TAG: target.value})
+        Asking again takes the place of an earlier request for that stage, with the approvals it had.
 
-    def _settled(self, moved: ModelVersion, target: Stage) -> dict[int, ModelVersion]:
-        """Bring stages and tags in line with the aliases, until a look finds nothing to do; return what it sees.
-
-        When several promote at once, the alias decides, since it can point at one version only: the
-        last one to set it wins. Whoever changes anything looks again, so the last look is at rest.
+        Args:
+            name: The registered model.
+            version: A number, or `latest`, a stage, an alias.
+            stage: Where it is to go.
+            reason: Why; it is kept in the history.
 
         Raises:
-            RegistryError: Another version got the alias meanwhile, or others kept changing it.
+            PromotionRefusedError: The allowed transitions say no.
+            RegistryError: The version is not ready, or is in that stage already.
+            ArtifactError: Its files cannot be read.
         """
-        name = moved.name
-        for _ in range(_LOOKS):
-            seen = self._project.models.versions(name)
-            to_do = _out_of_step(seen)
-            for version, stage in to_do:
-                self._correct(version, stage)
-            if to_do:
-                continue
-            now = {item.version: with_stage(item) for item in seen}
-            if now[moved.version].stage is target:
-                return now
-            raise RegistryError(
-                f"{name} version {moved.version} was overtaken: another version became {target.value} meanwhile.",
-                f"see `holdfast models show {name}`, and promote again if this one is meant",
-                retryable=True,
-            )
-        raise RegistryError(f"Others keep promoting versions of {name!r}.", "try again", retryable=True)
+        target = parse_stage(stage)
+        self._project.settle()
+        return self._reviews.request(name, self._number(name, version), target, reason)
 
-    def _correct(self, version: ModelVersion, stage: Stage) -> None:
-        if version.stage is not None and version.stage is not stage:
-            self._project.models.set_stage(version.name, version.version, stage)
-        self._project.models.set_version_tags(version.name, version.version, {STAGE_TAG: stage.value})
+    def approve(self, name: str, version: int | str, stage: str | Stage | None = None, *, reason: str = "") -> Review:
+        """Approve a version's files as they are now, once; whoever has approved them already changes nothing.
 
+        Who approves is who the settings say (`HOLDFAST_USER`, the login, git's address): a stock MLflow server does not
+        verify it.
 
-def _out_of_step(versions: list[ModelVersion]) -> list[tuple[ModelVersion, Stage]]:
-    """Return the versions whose stage or tag must change, each with the stage it shall have.
+        Args:
+            name: The registered model.
+            version: A number, or `latest`, a stage, an alias.
+            stage: For which stage; may be left out where one is asked for.
+            reason: Why; it is kept in the history.
 
-    A version that has a stage's alias shall be in that stage, and the others in it shall be archived.
-    Where a stage's alias is not set, its versions stay where they are. A tag follows MLflow's stage.
-    """
-    wanted = {item.version: with_stage(item).stage or Stage.NONE for item in versions}
-    for stage in (Stage.STAGING, Stage.PRODUCTION):
-        holder = next((item.version for item in versions if stage.alias in item.aliases), None)
-        if holder is not None:
-            wanted = {number: Stage.ARCHIVED if where is stage else where for number, where in wanted.items()}
-            wanted[holder] = stage
-    return [(item, wanted[item.version]) for item in versions if not _is_in_step(item, wanted[item.version])]
+        Raises:
+            RegistryError: Nobody has asked for it.
+            PromotionRefusedError: It is one's own request, or the files have changed since it was made.
+            ArtifactError: The files cannot be read.
+        """
+        target = None if stage is None else parse_stage(stage)
+        return self._reviews.approve(name, self._number(name, version), target, reason)
 
+    def reject(self, name: str, version: int | str, stage: str | Stage | None = None, *, reason: str) -> Review:
+        """Reject a request, or withdraw one's own; it takes a new request to be asked again.
 
-def _is_in_step(version: ModelVersion, wanted: Stage) -> bool:
-    tag = version.tags.get(STAGE_TAG)
-    # Without a tag, a version that Holdfast never moved is left alone.
-    return with_stage(version).stage is wanted and tag in (None, wanted.value)
+        Args:
+            name: The registered model.
+            version: A number, or `latest`, a stage, an alias.
+            stage: For which stage; may be left out where one is asked for.
+            reason: Why; it is kept in the history.
 
+        Raises:
+            InvalidInputError: There is no reason.
+            RegistryError: Nobody has asked for it.
+        """
+        target = None if stage is None else parse_stage(stage)
+        return self._reviews.reject(name, self._number(name, version), target, reason)
 
-def _refuse_unless_passed(version: ModelVersion, answers: tuple[CheckAnswer, ...]) -> None:
-    failed = [f"{answer.check} ({answer.reason})" for answer in answers if not answer.passed]
-    if failed:
-        raise PromotionRefusedError(
-            f"{version.name} version {version.version} may not become Production: " + "; ".join(failed) + ".",
-            "train a better model, or change [tool.holdfast.promotion] in pyproject.toml",
-        )
+    def delete(self, name: str, version: int | str, force: bool = False, *, reason: str = "") -> Event:
+        """Delete a version; its files stay where they are.
+
+        Args:
+            name: The registered model.
+            version: A number, or `latest`, a stage, an alias.
+            force: Whether it is to go though it is in Staging or Production, has an alias, is what a rollback would
+                go back to, or is approved. The history says what it was.
+            reason: Why; it is kept in the history.
+
+        Raises:
+            RegistryError: Something speaks for keeping it; nothing was changed.
+            NotFoundError: There is no such version.
+        """
+        return delete_version(self._mover, name, self._number(name, version), force, reason)
+
+    def set_alias(self, name: str, alias: str, version: int | str, *, reason: str = "") -> Event | None:
+        """Point an alias at a version; None where it points there already.
+
+        Raises:
+            InvalidInputError: The alias has a form that MLflow refuses, or is one of `production` and `staging`, which
+                move with the stage.
+            NotFoundError: There is no such version.
+        """
+        return set_alias(self._mover, name, alias, self._number(name, version), reason)
+
+    def remove_alias(self, name: str, alias: str, *, reason: str = "") -> Event | None:
+        """Take an alias away; None where it is not set.
+
+        Raises:
+            InvalidInputError: As of `set_alias`.
+        """
+        return remove_alias(self._mover, check_model_name(name), alias, reason)
+
+    def set_tag(self, name: str, version: int | str, key: str, value: object, *, reason: str = "") -> Event | None:
+        """Set a tag of a version, as text; None where it is set so already.
+
+        Raises:
+            InvalidInputError: Key or value have a form or length that MLflow refuses or that the history cannot keep,
+                or the key begins with `holdfast.`.
+            NotFoundError: There is no such version.
+        """
+        return set_tag(self._mover, name, self._number(name, version), key, str(value), reason)
+
+    def remove_tag(self, name: str, version: int | str, key: str, *, reason: str = "") -> Event | None:
+        """Remove a tag of a version; None where it is not set.
+
+        Raises:
+            InvalidInputError: As of `set_tag`.
+            NotFoundError: There is no such version.
+        """
+        return remove_tag(self._mover, name, self._number(name, version), key, reason)
+
+    def repair(self, name: str, accept: bool = False, dry_run: bool = False, *, reason: str = "") -> Repair:
+        """Bring stage, alias and tag, and the aliases and tags that were set here, back in step with the history.
+
+        What the history has lost is brought back from its copies in the artifact store first, and copies that are
+        missing are written. Versions and aliases that came or went around Holdfast are recorded. Where nothing is out
+        of step, nothing is written.
+
+        Args:
+            name: The registered model.
+            accept: Whether the registry is right and not the history: it is then taken as it is.
+            dry_run: Whether to say only what there is to do.
+            reason: Why; it is kept in the history.
+
+        Raises:
+            HistoryError: The history is damaged, or gone with all its copies.
+            NotFoundError: There is no such model.
+            BackendError: The registry is out of reach; what was recorded by then is carried out by the next call.
+        """
+        check_model_name(name)
+        repairs = Repairs(self._project, self._mover)
+        return repairs.examine(name) if dry_run else repairs.run(name, accept, reason)
+
+    def _number(self, name: str, version: int | str) -> int:
+        """Return the number of the version that is meant; only a word needs a look."""
+        check_model_name(name)
+        if isinstance(version, int) or version.strip().isdecimal():
+            return check_version(version)
+        return self.get(name, version).version

@@ -19,7 +19,7 @@ from holdfast.settings.choice import choose_credentials
 from holdfast.settings.credentials import Credentials, Role
 from holdfast.settings.dotenv_file import known_values, read_dotenv
 from holdfast.settings.folder import ProjectFolder, find_project_folder
-from holdfast.settings.layers import Found, Layer, Origin, Report, lookup, pick
+from holdfast.settings.layers import Found, Layer, Origin, Report, lookup, pick, reveal
 from holdfast.settings.model import Settings, default_artifact_root
 from holdfast.settings.names import BY_NAME, FIELDS, KEYWORDS, closest
 from holdfast.settings.pyproject_file import read_pyproject
@@ -140,6 +140,7 @@ def _read(arguments: Layer, project: ProjectFolder, environ: Mapping[str, str]) 
             draft.settle(setting.name, lookup(setting, sources, report))
     _settle_storage(draft)
     choose_login(draft.layers, report, draft.values, draft.origins)
+    _settle_webhook_secret(draft)
     _settle_credentials(draft, environ)
     return draft
 
@@ -154,6 +155,14 @@ def _settle_storage(draft: _Draft) -> None:
     bundle = values.get("s3_ca_bundle")
     if bundle is not None and not os.path.exists(bundle):
         draft.report.note(f"{draft.origins['s3_ca_bundle']} names {bundle}, which does not exist.")
+
+
+def _settle_webhook_secret(draft: _Draft) -> None:
+    sources = (draft.layers["argument"], draft.layers["environment"], draft.layers["dotenv"])
+    found = lookup(BY_NAME["webhook_secret"], sources, draft.report)
+    if found is not None:
+        draft.values["webhook_secret"] = SecretStr(str(reveal(found.value)).strip())
+        draft.origins["webhook_secret"] = found.origin
 
 
 def _settle_credentials(draft: _Draft, environ: Mapping[str, str]) -> None:

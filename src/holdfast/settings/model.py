@@ -17,6 +17,7 @@ from holdfast.errors import InvalidInputError, SettingsError
 from holdfast.settings.credentials import Credentials
 from holdfast.settings.layers import Origin
 from holdfast.settings.names import BY_NAME, FIELDS
+from holdfast.settings.webhooks import host_of
 
 _SERVER_DECIDES = "decided by the tracking server"
 _SECRET_KEY = re.compile(r"key(?!id)|secret|token|pass|context", re.IGNORECASE)
@@ -81,7 +82,13 @@ class Settings(BaseModel):
     web_identity_token_file: str | None = None
     sts_endpoint_url: str | None = None
     workspaces: _Table = Field(default_factory=_empty)
+    lineage: Literal["tags", "off"] = "tags"
+    user: str | None = None
     promotion: _Table = Field(default_factory=_empty)
+    cache: str | None = None
+    cache_limit: int = 10 << 30
+    webhooks: tuple[_Table, ...] = ()
+    webhook_secret: SecretStr | None = None
     delivery: Literal["journal", "direct"] | None = None
     journal: str | None = None
     journal_limit: int = 10 << 30
@@ -136,10 +143,16 @@ class Settings(BaseModel):
     def secrets(self) -> tuple[str, ...]:
         """Return every secret value, for redacting texts that come from elsewhere; never show the result."""
         keys = (self.credentials.secret_access_key, self.credentials.session_token)
-        wrapped = [secret for secret in (*keys, self.tracking_password, self.tracking_token) if secret is not None]
+        own = (self.tracking_password, self.tracking_token, self.webhook_secret)
+        wrapped = [secret for secret in (*keys, *own) if secret is not None]
         addresses = [getattr(self, field.name) for field in FIELDS if field.is_uri]
         in_addresses = [secret for uri in addresses if uri is not None for secret in secrets_in(uri)]
-        return tuple(text for text in (*(secret.get_secret_value() for secret in wrapped), *in_addresses) if text)
+        urls = [hook["url"] for hook in self.webhooks]
+        in_addresses += [secret for url in urls for secret in secrets_in(url)]
+        in_addresses += [url for url in urls if url.rstrip("/") != host_of(url)]  # a path may be a secret as well
+        values = [secret.get_secret_value() for secret in wrapped]
+        signing = [] if self.webhook_secret is None else self.webhook_secret.get_secret_value().split()
+        return tuple(text for text in (*values, *signing, *in_addresses) if text)
 
     def origin_of(self, field: str) -> Origin:
         """Return where a setting came from.
@@ -182,8 +195,8 @@ class Settings(BaseModel):
         if BY_NAME[name].is_secret:
             return MASK if value else ""
         shown = _masked(name, value)
-        if isinstance(shown, bool | dict):
-            return json.dumps(shown, default=str) if shown != {} else ""
+        if isinstance(shown, bool | dict | list):
+            return json.dumps(shown, default=str) if shown not in ({}, []) else ""
         return "" if shown is None else str(shown)
 
     def __str__(self) -> str:
@@ -229,6 +242,8 @@ def _masked(name: str | None, value: Any) -> Any:
         return MASK
     if isinstance(value, Credentials):
         return {"kind": value.kind, "origin": value.origin, "profile": value.profile, "region": value.region}
+    if name == "webhooks":
+        return [{**dict(hook), "url": f"{host_of(hook['url'])}/{MASK}"} for hook in value]
     if isinstance(value, str):
         return mask_uri(value) if name in BY_NAME and BY_NAME[name].is_uri else value
     if isinstance(value, Mapping):

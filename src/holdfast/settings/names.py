@@ -374,7 +374,49 @@ FIELDS = (
         group="AWS keys of this project",
         summary="Credentials by MLflow workspace, for a server that passes files on.",
     ),
+    Field(
+        "lineage",
+        (("HOLDFAST_LINEAGE",),),
+        group="Promotion",
+        summary="Whether a run of the tracker is tagged with the code's commit, branch and state in git: tags, or off.",
+        example="tags",
+    ),
+    Field(
+        "user",
+        (("HOLDFAST_USER",),),
+        group="Promotion",
+        summary="Who you are in the history of models; else the login, git's e-mail address, or the system's user.",
+        example="ada@example.com",
+    ),
+    Field(
+        "cache",
+        (("HOLDFAST_CACHE",),),
+        group="Models",
+        summary="The folder where loaded models are kept; holdfast/models in $XDG_CACHE_HOME or ~/.cache if not set.",
+        example="~/.cache/holdfast/models",
+    ),
+    Field(
+        "cache_limit",
+        (("HOLDFAST_CACHE_LIMIT",),),
+        group="Models",
+        summary="How much all models that are kept may have together; those not used for longest go first.",
+        example="10GiB",
+    ),
     Field("promotion", group="Promotion", summary="What a model version must show before it may be promoted."),
+    Field(
+        "webhooks",
+        (("HOLDFAST_WEBHOOKS",),),
+        group="Promotion",
+        summary="Who is told what happens to models: a list of url, events and models (as JSON outside of pyproject).",
+        example="""'[{"url": "https://hooks.example.com/models", "events": ["moved"]}]'""",
+    ),
+    Field(
+        "webhook_secret",
+        (("HOLDFAST_WEBHOOK_SECRET",),),
+        group="Promotion",
+        summary="What events are signed with for webhooks; two with a blank between while one takes the other's place.",
+        is_secret=True,
+    ),
 )
 
 BY_NAME = {field.name: field for field in FIELDS}

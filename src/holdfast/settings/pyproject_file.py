@@ -61,7 +61,7 @@ def _may_be_committed(field: Field, value: object, path: Path, report: Report) -
             is_about_credentials=True,
         )
         return False
-    if field.is_uri and isinstance(value, str) and holds_password(value):
+    if any(holds_password(uri) for uri in _addresses(field, value)):
         report.refuse(
             f"{path}: [tool.holdfast] {field.key} holds a password, and pyproject.toml is committed.",
             f"move it to .env as {field.variable}",
@@ -69,3 +69,11 @@ def _may_be_committed(field: Field, value: object, path: Path, report: Report) -
         )
         return False
     return True
+
+
+def _addresses(field: Field, value: object) -> list[str]:
+    """Return the URIs in a value."""
+    if field.name == "webhooks":
+        hooks = value if isinstance(value, list) else []
+        return [str(hook.get("url", "")) for hook in hooks if isinstance(hook, dict)]
+    return [value] if field.is_uri and isinstance(value, str) else []

@@ -16,6 +16,7 @@ from pydantic import ByteSize, TypeAdapter, ValidationError
 
 from holdfast.core import uris
 from holdfast.errors import InvalidInputError
+from holdfast.settings.webhooks import webhooks
 
 _BOOLEAN = TypeAdapter(bool)
 _BYTES = TypeAdapter(ByteSize)
@@ -305,7 +306,12 @@ PARSERS: Mapping[str, Callable[[object, Where], object]] = {
     "sts_endpoint_url": endpoint_url,
     "workspaces": workspaces,
     "region": region,
+    "lineage": one_of("tags", "off"),
+    "user": text,
+    "cache": local_path,
+    "cache_limit": size_bytes,
     "promotion": table,
+    "webhooks": webhooks,
     "delivery": one_of("journal", "direct"),
     "journal": local_path,
     "journal_limit": size_bytes,

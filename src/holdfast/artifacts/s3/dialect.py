@@ -35,6 +35,7 @@ class Dialect:
         verifies: Whether the server has shown that it verifies CRC-32C; None while nothing is known.
         sends_checksums: Whether checksum headers are sent.
         ranges: Whether a Range is answered with 206; None while nothing is known.
+        writes_once: Whether a PUT may have the condition that there is no such object; believed until refused.
         version: Counts what was learnt that a client is made for: style and region.
     """
 
@@ -44,6 +45,7 @@ class Dialect:
         self.verifies: bool | None = False if access.checksums == "never" else None
         self.sends_checksums = access.checksums != "never"
         self.ranges: bool | None = None
+        self.writes_once = True
         self.version = 0
         self._bucket = bucket
         self._style_is_set = access.addressing_style != "auto"

@@ -76,7 +76,7 @@ def delete(connection: S3Connection, root_uri: str, path: str = "") -> None:
     bucket, key = place_of(root_uri, path)
     refused: list[dict[str, str]] = []
     # A server that keeps folders would take the key of one for the folder itself.
-    if key and _is_object(connection, bucket, key):
+    if key and is_object(connection, bucket, key):
         refused += _delete_keys(connection, bucket, [key])
     for page in _pages(connection, bucket, _below(key)):
         refused += _delete_keys(connection, bucket, [found.key for found in _objects(page)])
@@ -84,8 +84,12 @@ def delete(connection: S3Connection, root_uri: str, path: str = "") -> None:
         raise _left_over(connection, bucket, refused)
 
 
-def _is_object(connection: S3Connection, bucket: str, key: str) -> bool:
-    """Whether there is an object of just this key; it would be the first of those that begin so."""
+def is_object(connection: S3Connection, bucket: str, key: str) -> bool:
+    """Whether there is an object of just this key; it would be the first of those that begin so.
+
+    Raises:
+        ArtifactError: The bucket cannot be listed.
+    """
     page = next(_pages(connection, bucket, key, MaxKeys=1), {})
     return any(found.key == key for found in _objects(page))
 

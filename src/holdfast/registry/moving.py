@@ -1,0 +1,202 @@
+"""Moving a version from one stage to another: decide, record, then write it where it shows.
+
+The event is the decision: it is written by compare-and-set at the end of the history that the decision was made on.
+Of many who promote at once one gets through, and the others look and decide again on what is so by then. What is
+written after the event only carries it out (`registry.in_step`).
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from holdfast.backend.entities import ModelVersion, RegisteredModel
+from holdfast.core.history import Draft, Event
+from holdfast.core.ledger import Ledger
+from holdfast.core.stages import Stage
+from holdfast.errors import BackendError, HoldfastError, NotFoundError, RegistryError
+from holdfast.project import Project
+from holdfast.registry.history.book import Book, Histories, is_anew
+from holdfast.registry.history.mirror import Mirror
+from holdfast.registry.history.outbox import Outbox
+from holdfast.registry.in_step import Difference, View, differences, of_event, unfinished, write
+
+_TRIES = 400
+_LONGEST_PAUSE_S = 0.5
+
+
+@dataclass(frozen=True)
+class Look:
+    """A model as it was seen: its history first, then the registry, so that the registry is at least as new."""
+
+    book: Book
+    view: View
+
+    @property
+    def ledger(self) -> Ledger:
+        """What the history says is so."""
+        return self.book.ledger
+
+    def version(self, number: int) -> ModelVersion:
+        """Return a version.
+
+        Raises:
+            NotFoundError: There is none (any more).
+        """
+        if number not in self.view.versions:
+            name = self.view.model.name
+            raise NotFoundError(
+                f"Model {name!r} has no version {number}.", f"see its versions with `holdfast models show {name}`"
+            )
+        return self.view.versions[number]
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a change did.
+
+    Attributes:
+        event: As it stands in the history.
+        book: The history with it.
+        view: The registry as it was before.
+        elsewhere: Places that somebody changed by hand, and that were left as they are.
+    """
+
+    event: Event
+    book: Book
+    view: View
+    elsewhere: tuple[Difference, ...]
+
+
+class Mover:
+    """Makes changes to a project's registered models, one event each.
+
+    Args:
+        project: Whose registry.
+    """
+
+    def __init__(self, project: Project) -> None:
+        self._project = project
+        self.histories = Histories(project)
+        self._outbox = Outbox(project)
+
+    def look(self, name: str) -> Look:
+        """Read a model's history, begun where there is none, and its versions; three requests.
+
+        Raises:
+            NotFoundError: There is no such model.
+            HistoryError: Its history cannot be had, or is damaged.
+        """
+        model = self.model(name)
+        book = self.histories.open(model)
+        return Look(book, View(model, self._versions(model)))
+
+    def peek(self, name: str) -> Look:
+        """Read the same, and write nothing: a model without a history gets one that only this look has."""
+        model = self.model(name)
+        book = self.histories.find(model)
+        versions = self._versions(model)
+        if book is None or not book.events or is_anew(model, book):
+            book = self.histories.imagine(model, versions)
+        return Look(book, View(model, versions))
+
+    def model(self, name: str) -> RegisteredModel:
+        """Return the registered model; one request.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+        found = self._project.models.find_model(name)
+        if found is None:
+            raise NotFoundError(f"There is no registered model {name!r}.", "see `holdfast models list`")
+        return found
+
+    def _versions(self, model: RegisteredModel) -> dict[int, ModelVersion]:
+        return {item.version: item for item in self._project.models.versions_of(model)}
+
+    def change(self, name: str, decide: Callable[[Look], Draft | None]) -> Done | Look:
+        """Append an event and carry it out.
+
+        Args:
+            name: The registered model.
+            decide: Given what is so, returns the event that shall follow, or None where it is so already; raises
+                where it may not be. It is asked again where somebody else got in between.
+
+        Returns:
+            What was done; or the look, where nothing was to be done.
+
+        Raises:
+            HoldfastError: What `decide` raises; or the registry is out of reach. An event that is in the history by
+                then is carried out by the next call.
+        """
+        for turn in range(_TRIES):
+            look = self.settled(name)
+            draft = decide(look)
+            if draft is None:
+                return look
+            self._outbox.begin(name, look.book.kept)
+            book = self.histories.append(look.book, draft)
+            if book is not None:
+                return self._carry_out(look, book)
+            # The more have tried, the longer each waits, so that one gets through.
+            time.sleep(random.uniform(0, min(_LONGEST_PAUSE_S, 0.01 * 2 ** min(turn, 6))))  # noqa: S311
+        raise RegistryError(f"Others keep changing {name!r}.", "try again", retryable=True)
+
+    def settled(self, name: str) -> Look:
+        """Look, and finish what others left half-done; look again after it, since they may have gone on meanwhile."""
+        look, before = self.look(name), None
+        while (done := self.finish(look)) and done != before:
+            look, before = self.look(name), done
+        return look
+
+    def finish(self, look: Look) -> list[Difference]:
+        """Finish a change that somebody did not come to the end of; return what was written."""
+        left = unfinished(look.book.events, differences(look.ledger, look.view))
+        if not left:
+            return []
+        # Whoever stopped short of the registry may have stopped short of the copy.
+        Mirror(self._project, look.book.kept).catch_up()
+        return write(self._project.models, look.view.model.name, left)
+
+    def _carry_out(self, look: Look, book: Book) -> Done:
+        event = book.events[-1]
+        name = look.view.model.name
+        forced = of_event(event, look.ledger, book.ledger, look.view)
+        own = {(item.version, item.place) for item in forced}
+        rest = [item for item in differences(book.ledger, look.view) if (item.version, item.place) not in own]
+        ours = {*unfinished(book.events, rest), *(item for item in rest if _concerns(item, event.draft.to_stage))}
+        try:
+            write(self._project.models, name, [*forced, *ours])
+            self.catch_up(book)
+        except BackendError as error:
+            raise _cut_short(error, name, event) from None
+        self._outbox.deliver(name, book.kept.run_id)
+        return Done(event, book, look.view, tuple(item for item in rest if item not in ours))
+
+    def catch_up(self, book: Book) -> None:
+        """Write again, as long as others have gone on: what was written here may have gone over theirs."""
+        known = len(book.events)
+        for _ in range(_TRIES):
+            kept = self._project.histories.read(book.kept.run_id)
+            if len(kept.texts) == known:
+                return
+            look = self.look(book.model)
+            known = len(look.book.events)
+            self.finish(look)
+
+
+def _concerns(item: Difference, target: Stage | None) -> bool:
+    if target is None or not target.holds_one:
+        return False
+    return item.place == f"alias {target.alias}" or target.value in (item.found, item.should)
+
+
+def _cut_short(error: HoldfastError, name: str, event: Event) -> HoldfastError:
+    return type(error)(
+        f"It is decided and recorded (event {event.number} of {name!r}), and not all of it could be carried out: "
+        f"{error.message}",
+        f"holdfast models repair {name}",
+        error.retryable,
+    )
