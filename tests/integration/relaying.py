@@ -63,8 +63,16 @@ def bad(report: Report) -> list[str]:
 
 
 @contextmanager
-def relaying(upstream: str, answers: Callable[[str, str], Answer | None], host: str = "127.0.0.1") -> Iterator[str]:
-    """Pass requests on to a server, all but those that `answers` has an answer for by method and path."""
+def relaying(
+    upstream: str,
+    answers: Callable[[str, str], Answer | None],
+    host: str = "127.0.0.1",
+    rewrite: Callable[[bytes], bytes] = bytes,
+) -> Iterator[str]:
+    """Pass requests on to a server, all but those that `answers` has an answer for by method and path.
+
+    What the server answers goes through `rewrite`.
+    """
 
     class Relay(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -87,9 +95,9 @@ def relaying(upstream: str, answers: Callable[[str, str], Answer | None], host: 
             except urllib.error.HTTPError as error:
                 answer = error
             with answer:
-                return answer.status or 500, answer.headers.get("Content-Type", ""), answer.read()
+                return answer.status or 500, answer.headers.get("Content-Type", ""), rewrite(answer.read())
 
-        do_GET = do_POST = do_PUT = do_DELETE = _relay  # noqa: N815 - the names are http.server's
+        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _relay  # noqa: N815 - the names are http.server's
 
         def log_message(self, *_: object) -> None:
             return

@@ -138,7 +138,10 @@ def test_models(run: Run, sqlite_uri: str, tmp_path: Path) -> None:
 
     assert "nothing" not in run("models", "promote", "m", "1", **settings).stdout
     listed = json.loads(run("models", "list", "--json", **settings).stdout)
-    assert listed == [{"name": "m", "description": "what it is for", "aliases": {"production": 1}, "tags": {}}]
+    assert [(item["name"], item["description"], item["aliases"]) for item in listed] == [
+        ("m", "what it is for", {"production": 1})
+    ]
+    assert list(listed[0]["tags"]) == ["holdfast.history"]
     refused = run("models", "promote", "m", "latest", "--to", "production", **settings)
     assert (refused.returncode, refused.stdout) == (1, "")
     assert "test/auc >= Production's - 0.05 (0.6 against Production's 0.7)" in refused.stderr
@@ -160,12 +163,12 @@ def test_models(run: Run, sqlite_uri: str, tmp_path: Path) -> None:
             assert (done.returncode, done.stdout) == (1, "")
     would = run("models", "promote", "m", "latest", "--to", "Archived", "--dry-run", **settings)
     assert (would.returncode, would.stdout) == (0, "No rule applies; m version latest would be moved to Archived.\n")
-    assert "no promotion rule" not in would.stderr
+    assert "no gate is set" not in would.stderr
     Path("pyproject.toml").unlink()
     for option in (["--dry-run"], []):
         unruled = run("models", "promote", "m", "1", *option, **settings)
         assert unruled.returncode == 0
-        assert "no promotion rule is set ([tool.holdfast.promotion])" in unruled.stderr
+        assert "no gate is set before Production ([tool.holdfast.promotion])" in unruled.stderr
     assert run("models", "show", "unknown", **settings).returncode == 1
     assert run("models", "show", "a/b", **settings).returncode == 2
     done = json.loads(run("models", "promote", "m", "1", "--to", "Archived", "--json", **settings).stdout)

@@ -209,4 +209,6 @@ def _toml_value(name: str, example: str) -> str:
         return example
     if name == "s3_upload_extra_args":
         return '{ ServerSideEncryption = "AES256" }'
+    if name == "webhooks":
+        return '[{ url = "https://hooks.example.com/models", events = ["moved"] }]'
     return f'"{example}"'

@@ -1,4 +1,4 @@
-"""`holdfast models`: list, show, promote."""
+"""`holdfast models`: list, show, promote, roll back; what else there is stands in `models_*`."""
 
 from __future__ import annotations
 
@@ -6,14 +6,28 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from holdfast.cli import (
+    models_approval,
+    models_check,
+    models_compare,
+    models_copy,
+    models_drift,
+    models_edit,
+    models_history,
+    models_lineage,
+    models_load,
+    models_notify,
+    models_repair,
+)
+
 if TYPE_CHECKING:
     from holdfast.backend.entities import ModelVersion, RegisteredModel
     from holdfast.cli.output import Output
-    from holdfast.core.promotion import CheckAnswer
-    from holdfast.core.stages import Stage
-    from holdfast.registry import ModelRegistry
+    from holdfast.registry import ModelRegistry, Promotion
 
-app = typer.Typer(help="Look at registered models and promote their versions.", no_args_is_help=True)
+app = typer.Typer(
+    help="Take models from run to Production and back: gates, approvals, history, rollback.", no_args_is_help=True
+)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else.")]
 NameArgument = Annotated[str, typer.Argument(help="The registered model's name.")]
@@ -56,72 +70,74 @@ def promote(
     name: NameArgument,
     version: Annotated[str, typer.Argument(help="A number, `latest`, or an alias.")],
     to: Annotated[str, typer.Option("--to", help="None, Staging, Production or Archived.")] = "Production",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the rule and change nothing.")] = False,
+    reason: Annotated[str, typer.Option("--reason", help="Why; kept in the history.")] = "",
+    override: Annotated[
+        str | None, typer.Option("--override", help="Why gates that refuse shall not count; kept in the history.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Ask the gates and change nothing.")] = False,
     json: Json = False,
 ) -> None:
     """Move a version to a stage, with its alias; what was there before is archived.
 
-    For Production the rule in [tool.holdfast.promotion] is checked first; where it says no, nothing is
-    changed and the exit code is 1.
+    The gates of that stage in [tool.holdfast.promotion] are asked first; where one says no, nothing is changed and
+    the exit code is 1. The move is written into the model's history.
 
-    Example: holdfast models promote game-outcomes latest --to Production
+    Example: holdfast models promote game-outcomes latest --to Production --reason "better on last season"
     """
+    from holdfast.cli.models_check import show_check
     from holdfast.cli.output import get_output
-    from holdfast.core.stages import Stage, parse_stage
+    from holdfast.core.stages import parse_stage
 
     target = parse_stage(to)
     registry = _registry()
     out = get_output(json)
     if dry_run:
-        answers = _check(registry, name, version, target)
-        _show_check(out, f"{name} version {version}", target, answers)
-    else:
-        _promote(registry, name, version, target, out)
-        answers = ()
-    if target is Stage.PRODUCTION and not registry.rule.checks:
-        out.hint("no promotion rule is set ([tool.holdfast.promotion])")
-    if not all(answer.passed for answer in answers):
-        raise typer.Exit(1)
+        show_check(out, registry, name, version, target)
+        return
+    done = registry.promote(name, version, target, reason=reason, override=override)
+    show_promotion(out, name, done)
+    if target.holds_one and not json and registry.policy.rule_for(target).is_empty:
+        out.hint(f"no gate is set before {target.value} ([tool.holdfast.promotion])")
 
 
-def _promote(registry: ModelRegistry, name: str, version: str, target: Stage, out: Output) -> None:
-    done = registry.promote(name, version, target)
+@app.command("rollback")
+def rollback(
+    name: NameArgument,
+    to: Annotated[str | None, typer.Option("--to", help="A number or an alias, instead of the one before.")] = None,
+    reason: Annotated[str, typer.Option("--reason", help="Why; kept in the history.")] = "",
+    json: Json = False,
+) -> None:
+    """Take a model back to the version that was Production before, or to another.
+
+    Its files are compared with their checksum and it is loaded in a fresh process first; where that fails, nothing
+    is changed and the exit code is 1.
+
+    Example: holdfast models rollback game-outcomes --reason "log loss doubled since noon"
+    """
+    from holdfast.cli.output import get_output
+
+    show_promotion(get_output(json), name, _registry().rollback(name, to, reason=reason))
+
+
+def show_promotion(out: Output, name: str, done: Promotion) -> None:
+    """Say what a promotion or a rollback did."""
+    stage = "" if done.version.stage is None else done.version.stage.value
     if out.json:
         checks = [{"check": a.check, "passed": a.passed, "reason": a.reason} for a in done.answers]
-        out.data({**_version_dict(done.version), "archived": list(done.archived), "checks": checks})
+        event = None if done.event is None else done.event.number
+        told = {"archived": list(done.archived), "checks": checks, "event": event}
+        out.data({**_version_dict(done.version), **told, "differs": [str(item) for item in done.elsewhere]})
         return
     for answer in done.answers:
-        out.line(f"  passed: {answer.check} ({answer.reason})")
-    out.line(f"{name} version {done.version.version}: {done.from_stage.value} -> {target.value}")
+        out.line(f"  {'passed' if answer.passed else 'overridden'}: {answer.check} ({answer.reason})")
+    if done.event is None:
+        out.line(f"{name} version {done.version.version} is {stage} already; nothing was changed")
+        return
+    out.line(f"{name} version {done.version.version}: {done.from_stage.value} -> {stage}")
     for number in done.archived:
-        out.line(f"{name} version {number}: {target.value} -> Archived")
-
-
-def _check(registry: ModelRegistry, name: str, version: str, target: Stage) -> tuple[CheckAnswer, ...]:
-    """Return the rule's answers; empty where none applies.
-
-    Raises:
-        NotFoundError: There is no such model or version.
-        RegistryError: The version is not ready.
-    """
-    from holdfast.core.stages import Stage
-
-    found = registry.get(name, version)
-    registry.check_ready(found, target)
-    return registry.check(name, found.version) if target is Stage.PRODUCTION else ()
-
-
-def _show_check(out: Output, which: str, target: Stage, answers: tuple[CheckAnswer, ...]) -> None:
-    if out.json:
-        out.data([{"check": a.check, "passed": a.passed, "reason": a.reason} for a in answers])
-    elif answers:
-        out.table(
-            f"Rule for {target.value}, {which}",
-            ["check", "answer", "why"],
-            [[a.check, "passed" if a.passed else "refused", a.reason] for a in answers],
-        )
-    else:
-        out.line(f"No rule applies; {which} would be moved to {target.value}.")
+        out.line(f"{name} version {number}: {stage} -> Archived")
+    for item in done.elsewhere:
+        out.hint(f"changed outside of Holdfast, and left so: {item} (holdfast models repair {name})")
 
 
 def _registry() -> ModelRegistry:
@@ -164,3 +180,20 @@ def _version_dict(item: ModelVersion) -> dict[str, Any]:
         "created_ms": item.created_ms,
         "tags": item.tags,
     }
+
+
+# In the order in which `--help` shows them.
+for _part in (
+    models_check,
+    models_approval,
+    models_history,
+    models_repair,
+    models_compare,
+    models_lineage,
+    models_drift,
+    models_load,
+    models_copy,
+    models_edit,
+    models_notify,
+):
+    _part.add_to(app)
