@@ -17,13 +17,16 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
 export GAMES
 
-.PHONY: help quickstart test test-unit test-oldest test-long bench bench-long lint format docs dev clean
+.PHONY: help quickstart example-lifecycle test test-unit test-oldest test-long bench bench-long lint format docs dev clean
 
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 quickstart: .make/quickstart ## Train, track, register, promote and load back a model; GAMES=file.csv for your own games
 	@$(BIN)/holdfast quickstart
+
+example-lifecycle: .make/quickstart ## A model from its first run to Production and back, gates and approvals included; GAMES=file.csv
+	@$(BIN)/python -m holdfast_examples.game_outcomes.lifecycle $(if $(GAMES),--games "$(GAMES)")
 
 test: .make/test $(WHEEL) .make/oldest ## All tests, on the built wheel, with the newest and the oldest MLflow
 	PYTHONPATH=$(CURDIR)/$(WHEEL) HOLDFAST_TESTED_WHEEL=$(WHEEL) $(BIN)/python -m pytest $(PYTEST_FLAGS)

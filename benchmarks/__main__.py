@@ -30,6 +30,7 @@ _TOPICS = {
     "outage": "outage",
     "delivery": "delivery",
     "registry": "registry",
+    "promotion": "promotions",
     "transfers": "transfers",
     "doctor": "examinations",
 }
