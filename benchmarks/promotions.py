@@ -69,7 +69,7 @@ def _measure(proxy: FaultProxy) -> Table:
     table.note(
         "",
         "By hand: read the version, see who is in Production, move the stages of both (MLflow cannot archive by itself "
-        "on PostgreSQL with psycopg 3), point the alias, tag both, look at the result. It has neither history nor rollback.",
+        "on PostgreSQL with psycopg 3), point the alias, tag both, look at the result. Without history or rollback.",
     )
     return table
 

@@ -196,6 +196,9 @@ class _Client:
     def __init__(self, world: World) -> None:
         self._world = world
 
+    def _get_registry_client(self) -> _Client:
+        return self
+
     def get_registered_model(self, name: str) -> Any:
         turn()
         world = self._world

@@ -29,6 +29,8 @@ HISTORY_TAG = "holdfast.history"
 """On a registered model: the run that keeps its history."""
 _INDEX_TAG = "holdfast.index"
 _KEY = "event/{:06d}"
+# Of a run's name; that of a registered model may be longer, and stands whole in the run's tag.
+_MAX_RUN_NAME_LENGTH = 250
 _NOTE = (
     "The history of registered model {!r}, written by Holdfast; `holdfast models history` shows it. "
     "Deleting this run loses it."
@@ -191,8 +193,9 @@ class HistoryStore:
         from mlflow.entities import RunStatus, RunTag
 
         experiment = self._experiment(artifact_location)
-        labels = [RunTag(key, value) for key, value in {**tags, "mlflow.runName": name}.items()]
-        made = self._call("begin a history", "create_run", experiment, "holdfast", now_ms(), labels, name)
+        short = name[:_MAX_RUN_NAME_LENGTH]
+        labels = [RunTag(key, value) for key, value in {**tags, "mlflow.runName": short}.items()]
+        made = self._call("begin a history", "create_run", experiment, "holdfast", now_ms(), labels, short)
         run_id = str(made.info.run_id)
         self._call("begin a history", "update_run_info", run_id, RunStatus.FINISHED, now_ms(), None)
         return run_id

@@ -1,13 +1,15 @@
-"""Waiting for SQLite, which one process at a time may write.
+"""Waiting where a database turns a writer back: the transaction is rolled back then, so that the call may be repeated.
 
-MLflow waits 20 seconds for the lock and then fails the call with `database is locked`, as happens where many write at
-once: SQLite's waiting is no queue. The transaction is rolled back by then, so the same call may be made again.
+SQLite lets one process at a time write. MLflow waits 20 seconds for its lock and then fails the call with `database is
+locked`, as happens where many write at once: SQLite's waiting is no queue. PostgreSQL and MySQL end one of two
+transactions that wait for each other, as two moves of stages that archive each other's versions do.
 """
 
 from __future__ import annotations
 
 import logging
 import random
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,11 +20,13 @@ T = TypeVar("T")
 
 LIMIT_S = 100.0
 _LONGEST_PAUSE_S = 0.2
-_LOCKED = "database is locked"
+_TURNED_BACK = re.compile(
+    r"database is locked|deadlock (detected|found)|could not serialize access|lock wait timeout exceeded", re.IGNORECASE
+)
 
 
 def patiently(call: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-    """Return what a call returns, made again for 100 seconds as long as a SQLite database is locked.
+    """Return what a call returns, made again for 100 seconds as long as the database turns it back.
 
     Raises:
         Exception: What the call raised; after that time, that the database is locked.
@@ -33,7 +37,7 @@ def patiently(call: Callable[..., T], *args: Any, **kwargs: Any) -> T:
             try:
                 return call(*args, **kwargs)
             except Exception as error:
-                if _LOCKED not in str(error) or time.monotonic() > end:
+                if not _may_be_repeated(error) or time.monotonic() > end:
                     raise
             time.sleep(random.uniform(0, _LONGEST_PAUSE_S))  # noqa: S311
 
@@ -52,16 +56,27 @@ class Patient:
         return partial(patiently, getattr(self._target, name))
 
 
+def is_turned_back(said: str) -> bool:
+    """Whether a database says that the call may be made again."""
+    return _TURNED_BACK.search(said.partition("\n[SQL")[0]) is not None  # behind it stands what users wrote
+
+
+def _may_be_repeated(error: Exception) -> bool:
+    # MLflow's own refusals quote what users wrote.
+    is_mlflows = getattr(error, "error_code", None) in ("INVALID_PARAMETER_VALUE", "RESOURCE_ALREADY_EXISTS")
+    return not is_mlflows and is_turned_back(str(error))
+
+
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Keep off the screen the traceback that MLflow logs for each lock it gave up on."""
+    """Keep off the screen the traceback that MLflow logs each time."""
     logger = logging.getLogger("mlflow.store.db.utils")
-    logger.addFilter(_is_no_lock)
+    logger.addFilter(_is_else)
     try:
         yield
     finally:
-        logger.removeFilter(_is_no_lock)
+        logger.removeFilter(_is_else)
 
 
-def _is_no_lock(record: logging.LogRecord) -> bool:
-    return _LOCKED not in record.getMessage()
+def _is_else(record: logging.LogRecord) -> bool:
+    return _TURNED_BACK.search(record.getMessage()) is None

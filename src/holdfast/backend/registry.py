@@ -11,7 +11,7 @@ from typing import Any
 
 from holdfast.backend.client import Connection, stages_are_deprecated
 from holdfast.backend.entities import ModelVersion, RegisteredModel
-from holdfast.backend.patience import Patient
+from holdfast.backend.patience import Patient, is_turned_back
 from holdfast.core.stages import Stage, parse_stage
 from holdfast.errors import AlreadyExistsError, BackendError, HoldfastError, InvalidInputError, NotFoundError
 
@@ -31,6 +31,24 @@ class StageMove(Enum):
     NO_STAGES = "this backend has no stages; nothing was changed"
 
 
+class _Lean:
+    """MLflow's client without the look at the registered model that it adds to each change, to see if it is a prompt.
+
+    Whoever changes a model here has looked at it.
+    """
+
+    _CHANGES = (
+        *("transition_model_version_stage", "set_registered_model_alias", "delete_registered_model_alias"),
+        *("set_registered_model_tag", "set_model_version_tag", "delete_model_version_tag", "delete_model_version"),
+    )
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client._get_registry_client() if name in self._CHANGES else self._client, name)
+
+
 class RegistryStore:
     """Registered models behind one registry URI.
 
@@ -48,7 +66,7 @@ class RegistryStore:
 
     @property
     def _client(self) -> Any:
-        return Patient(self._connection.client)
+        return Patient(_Lean(self._connection.client))
 
     def ensure_model(self, name: str) -> None:
         """Create the registered model unless it exists; safe when several do so at once."""
@@ -152,25 +170,49 @@ class RegistryStore:
         whole = [_with_aliases(item, pointing.get(item.version, [])) for item in found if item.name == name]
         return sorted(whole, key=lambda item: item.version, reverse=True)
 
-    def set_stage(self, name: str, version: int, stage: Stage) -> StageMove:
+    @property
+    def may_have_stages(self) -> bool:
+        """False once this registry has refused to move a stage."""
+        return self._has_stages is not False
+
+    def set_stage(self, name: str, version: int, stage: Stage, alone: bool = False) -> StageMove:
         """Move MLflow's own stage, and archive what was in Staging or Production there in the same transaction.
 
         A stock server on PostgreSQL with psycopg 3 cannot archive (it compares the version's number
         with a text); there only this version is moved, and the caller archives the others.
+
+        Args:
+            name: The registered model.
+            version: The version.
+            stage: Where it goes.
+            alone: Whether to move this version only. Two that archive each other's versions at once wait for each
+                other, and PostgreSQL ends one of them after a second.
         """
-        if self._has_stages is False:
+        if not self.may_have_stages:
             return StageMove.NO_STAGES
+        archive = stage.holds_one and self._can_archive and not alone
         try:
-            self._transition(name, version, stage, archive=stage.holds_one and self._can_archive)
+            archive = self._move_stage(name, version, stage, archive)
         except (BackendError, InvalidInputError) as error:
-            if refuses_stages(error.message):
-                self._has_stages = False
-                return StageMove.NO_STAGES
-            if not (stage.holds_one and _cannot_archive(error)):
+            if not refuses_stages(error.message):
                 raise
-            self._can_archive = False
-            self._transition(name, version, stage, archive=False)
-        return StageMove.ARCHIVED_OTHERS if stage.holds_one and self._can_archive else StageMove.ALONE
+            self._has_stages = False
+            return StageMove.NO_STAGES
+        return StageMove.ARCHIVED_OTHERS if archive else StageMove.ALONE
+
+    def _move_stage(self, name: str, version: int, stage: Stage, archive: bool) -> bool:
+        """Move it, and return whether the others were archived."""
+        if archive:
+            try:
+                self._transition(_Lean(self._connection.client), name, version, stage, archive=True)
+            except (BackendError, InvalidInputError) as error:
+                self._can_archive = not _cannot_archive(error)
+                if self._can_archive and not is_turned_back(error.message):
+                    raise
+            else:
+                return True
+        self._transition(self._client, name, version, stage, archive=False)
+        return False
 
     def has_stages(self, name: str) -> bool:
         """Whether this backend still knows MLflow's stages; asked once, by reading those of a model."""
@@ -186,10 +228,10 @@ class RegistryStore:
                 self._has_stages = True
         return self._has_stages
 
-    def _transition(self, name: str, version: int, stage: Stage, archive: bool) -> None:
+    def _transition(self, client: Any, name: str, version: int, stage: Stage, archive: bool) -> None:
         with self._connection.registry(f"move {name} version {version} to {stage.value}"), stages_are_deprecated():
             # The number as it is: as a text, PostgreSQL would refuse to compare it.
-            self._client.transition_model_version_stage(name, version, stage.value, archive_existing_versions=archive)
+            client.transition_model_version_stage(name, version, stage.value, archive_existing_versions=archive)
 
     def set_alias(self, name: str, alias: str, version: int) -> None:
         """Point the alias at the version; where it pointed before no longer has it."""
@@ -275,7 +317,7 @@ def _cannot_archive(error: HoldfastError) -> bool:
 
 
 def refuses_stages(said: str) -> bool:
-    """Whether an error says that a registry knows no stages: Unity Catalog's, or a server or client without the call."""
+    """Whether an error says that a registry knows no stages: Unity Catalog's, or one that lacks the call."""
     return _NO_STAGES.search(said) is not None
 
 

@@ -190,12 +190,18 @@ def _text_of(stage: Stage | None) -> str | None:
     return None if stage is None else stage.value
 
 
-def write(store: RegistryStore, name: str, wanted: Iterable[Difference]) -> list[Difference]:
+def write(store: RegistryStore, name: str, wanted: Iterable[Difference], alone: bool = False) -> list[Difference]:
     """Write what the places should say.
 
     First the stage of who is in Staging or Production, in one transaction with archiving who was; then the aliases,
     which can point at one version only; then the other stages, and the tags last. A reader of any place finds, at
     any moment, a version that was there at some moment.
+
+    Args:
+        store: The registry.
+        name: The registered model.
+        wanted: The places.
+        alone: Whether others write too just now: stages are then moved one by one, so that nobody waits for another.
 
     Returns:
         What was written; stages where the backend has none, and versions that are gone, are left out.
@@ -205,10 +211,10 @@ def write(store: RegistryStore, name: str, wanted: Iterable[Difference]) -> list
     """
     todo = {(item.version, item.place): item for item in wanted}
     archived: set[str | None] = set()
-    return [item for item in sorted(todo.values(), key=_order) if _write_one(store, name, item, archived)]
+    return [item for item in sorted(todo.values(), key=_order) if _write_one(store, name, item, archived, alone)]
 
 
-def _write_one(store: RegistryStore, name: str, item: Difference, archived: set[str | None]) -> bool:
+def _write_one(store: RegistryStore, name: str, item: Difference, archived: set[str | None], alone: bool) -> bool:
     kind, _, key = item.place.partition(" ")
     if kind == "tag":
         _write_tag(store, name, item, key)
@@ -217,7 +223,7 @@ def _write_one(store: RegistryStore, name: str, item: Difference, archived: set[
     elif kind == "version":
         return item.should is None and store.delete_version(name, item.version)
     elif not (item.should == Stage.ARCHIVED.value and item.found in archived):
-        moved = store.set_stage(name, item.version, parse_stage(item.should))
+        moved = store.set_stage(name, item.version, parse_stage(item.should), alone)
         if moved is StageMove.ARCHIVED_OTHERS:
             archived.add(item.should)
         return moved is not StageMove.NO_STAGES

@@ -16,7 +16,7 @@ from holdfast.backend.entities import ModelVersion, RegisteredModel
 from holdfast.core.history import Draft, Event
 from holdfast.core.ledger import Ledger
 from holdfast.core.stages import Stage
-from holdfast.errors import BackendError, HoldfastError, NotFoundError, RegistryError
+from holdfast.errors import BackendError, HoldfastError, InvalidInputError, NotFoundError, RegistryError
 from holdfast.project import Project
 from holdfast.registry.history.book import Book, Histories, is_anew
 from holdfast.registry.history.mirror import Mirror
@@ -25,6 +25,7 @@ from holdfast.registry.in_step import Difference, View, differences, of_event, u
 
 _TRIES = 400
 _LONGEST_PAUSE_S = 0.5
+_PROMPT_TAG = "mlflow.prompt.is_prompt"
 
 
 @dataclass(frozen=True)
@@ -91,30 +92,34 @@ class Mover:
         """
         model = self.model(name)
         book = self.histories.open(model)
-        return Look(book, View(model, self._versions(model)))
+        return Look(book, self._view(model))
 
     def peek(self, name: str) -> Look:
         """Read the same, and write nothing: a model without a history gets one that only this look has."""
         model = self.model(name)
         book = self.histories.find(model)
-        versions = self._versions(model)
+        view = self._view(model)
         if book is None or not book.events or is_anew(model, book):
-            book = self.histories.imagine(model, versions)
-        return Look(book, View(model, versions))
+            book = self.histories.imagine(model, view.versions)
+        return Look(book, view)
 
     def model(self, name: str) -> RegisteredModel:
         """Return the registered model; one request.
 
         Raises:
             NotFoundError: There is none.
+            InvalidInputError: It is one of MLflow's prompts, which are kept among the models.
         """
         found = self._project.models.find_model(name)
         if found is None:
             raise NotFoundError(f"There is no registered model {name!r}.", "see `holdfast models list`")
+        if found.tags.get(_PROMPT_TAG, "").lower() == "true":
+            raise InvalidInputError(f"{name!r} is a prompt, not a model.", "see `holdfast models list`")
         return found
 
-    def _versions(self, model: RegisteredModel) -> dict[int, ModelVersion]:
-        return {item.version: item for item in self._project.models.versions_of(model)}
+    def _view(self, model: RegisteredModel) -> View:
+        models = self._project.models
+        return View(model, {item.version: item for item in models.versions_of(model)}, models.may_have_stages)
 
     def change(self, name: str, decide: Callable[[Look], Draft | None]) -> Done | Look:
         """Append an event and carry it out.
@@ -139,7 +144,7 @@ class Mover:
             self._outbox.begin(name, look.book.kept)
             book = self.histories.append(look.book, draft)
             if book is not None:
-                return self._carry_out(look, book)
+                return self._carry_out(look, book, alone=turn > 0)
             # The more have tried, the longer each waits, so that one gets through.
             time.sleep(random.uniform(0, min(_LONGEST_PAUSE_S, 0.01 * 2 ** min(turn, 6))))  # noqa: S311
         raise RegistryError(f"Others keep changing {name!r}.", "try again", retryable=True)
@@ -158,9 +163,9 @@ class Mover:
             return []
         # Whoever stopped short of the registry may have stopped short of the copy.
         Mirror(self._project, look.book.kept).catch_up()
-        return write(self._project.models, look.view.model.name, left)
+        return write(self._project.models, look.view.model.name, left, alone=True)
 
-    def _carry_out(self, look: Look, book: Book) -> Done:
+    def _carry_out(self, look: Look, book: Book, alone: bool) -> Done:
         event = book.events[-1]
         name = look.view.model.name
         forced = of_event(event, look.ledger, book.ledger, look.view)
@@ -168,7 +173,7 @@ class Mover:
         rest = [item for item in differences(book.ledger, look.view) if (item.version, item.place) not in own]
         ours = {*unfinished(book.events, rest), *(item for item in rest if _concerns(item, event.draft.to_stage))}
         try:
-            write(self._project.models, name, [*forced, *ours])
+            write(self._project.models, name, [*forced, *ours], alone)
             self.catch_up(book)
         except BackendError as error:
             raise _cut_short(error, name, event) from None
