@@ -24,10 +24,10 @@ from holdfast.core.uris import mask_uri
 from holdfast.errors import PromotionRefusedError
 from holdfast.project import open_project
 from holdfast.registry import ModelRegistry
-from holdfast.registry.comparing import compare
+from holdfast.registry.comparison.versions import compare
 from holdfast.registry.gates.drift import measure_run
 from holdfast.registry.history.audit import audit
-from holdfast.registry.loading import load_model
+from holdfast.registry.serving.loading import load_model
 from holdfast_examples.game_outcomes.features import CLASSIC_FEATURES
 from holdfast_examples.game_outcomes.lifecycle_steps import (
     as_dicts,

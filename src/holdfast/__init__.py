@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from holdfast.project import Project, open_project
     from holdfast.registry import ModelRegistry, ModelVersioning
     from holdfast.registry import ModelVersioning as ModelVersioningWithMlflow
-    from holdfast.registry.following import follow
-    from holdfast.registry.loading import load_model
+    from holdfast.registry.serving.following import follow
+    from holdfast.registry.serving.loading import load_model
     from holdfast.settings import Settings, load_settings
     from holdfast.tracking import (
         BestRun,
@@ -58,10 +58,10 @@ _HOMES = {
     "Project": "holdfast.project",
     "Settings": "holdfast.settings",
     "examine": "holdfast.doctor.examine",
-    "follow": "holdfast.registry.following",
+    "follow": "holdfast.registry.serving.following",
     "get_mlflow_config": "holdfast.tracking",
     "initialize_mlflow": "holdfast.tracking",
-    "load_model": "holdfast.registry.loading",
+    "load_model": "holdfast.registry.serving.loading",
     "load_settings": "holdfast.settings",
     "open_project": "holdfast.project",
     "setup_mlflow": "holdfast.tracking",

@@ -19,8 +19,8 @@ from holdfast import MLflowTracker, ModelRegistry, Project, open_project
 from holdfast.cli.models_compare import add_to
 from holdfast.core.scores import scores_path, to_scores, write_scores
 from holdfast.errors import InvalidInputError, NotFoundError
-from holdfast.registry.comparing import Comparison, compare
-from holdfast.registry.comparison_page import page_of
+from holdfast.registry.comparison.page import page_of
+from holdfast.registry.comparison.versions import Comparison, compare
 
 HOSTILE = "<script>alert('x')</script>\"onload=\"alert(1)"
 # The smallest PNG there is: one pixel.

@@ -18,10 +18,10 @@ from holdfast.cli.models_copy import add_to
 from holdfast.core.stages import Stage
 from holdfast.errors import ArtifactError, InvalidInputError, NotFoundError, RegistryError, SettingsError
 from holdfast.registry.checksums import measure
-from holdfast.registry.copy_target import settings_in
-from holdfast.registry.copying import copy_version
-from holdfast.registry.loading import load_model
-from holdfast.registry.resolving import ledger_of
+from holdfast.registry.copies.target import settings_in
+from holdfast.registry.copies.versions import copy_version
+from holdfast.registry.serving.loading import load_model
+from holdfast.registry.serving.resolving import ledger_of
 from holdfast.testing import Account, FaultProxy, S3Access
 
 HISTORY = [{"number": 1, "kind": "registered", "why": "a “reason”"}, {"number": 2, "kind": "moved"}]

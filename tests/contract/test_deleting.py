@@ -14,7 +14,7 @@ from holdfast.core.policy import PromotionPolicy
 from holdfast.core.stages import STAGE_TAG, Stage
 from holdfast.errors import InvalidInputError, NotFoundError, RegistryError
 from holdfast.project import Project
-from holdfast.registry.moving import Mover
+from holdfast.registry.changes.moving import Mover
 
 MLMODEL = "flavors:\n  python_function:\n    loader_module: nowhere\n"
 

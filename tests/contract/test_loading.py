@@ -19,9 +19,9 @@ from holdfast.errors import (
     RegistryError,
 )
 from holdfast.registry.checksums import measure
-from holdfast.registry.loading import download_version, lease_version, load_model, load_version
-from holdfast.registry.model_cache import ModelCache
-from holdfast.registry.resolving import wanted_of
+from holdfast.registry.serving.loading import download_version, lease_version, load_model, load_version
+from holdfast.registry.serving.model_cache import ModelCache
+from holdfast.registry.serving.resolving import wanted_of
 
 
 @pytest.fixture

@@ -27,9 +27,9 @@ from holdfast.core.history import Event, Kind, broken_links
 from holdfast.core.policy import PromotionPolicy
 from holdfast.core.stages import STAGE_TAG, Stage
 from holdfast.errors import HoldfastError, NotFoundError
+from holdfast.registry.changes.in_step import differences
+from holdfast.registry.changes.moving import Mover
 from holdfast.registry.history.mirror import Mirror
-from holdfast.registry.in_step import differences
-from holdfast.registry.moving import Mover
 
 MLMODEL = "flavors:\n  python_function:\n    loader_module: nowhere\n"
 

@@ -9,7 +9,7 @@ import pytest
 from promoting import Place, begin, check, finished_by_the_next_call, promote_and_die, server
 
 from holdfast.core.stages import Stage
-from holdfast.registry.moving import Mover
+from holdfast.registry.changes.moving import Mover
 
 
 @pytest.fixture

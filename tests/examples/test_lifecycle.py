@@ -15,7 +15,7 @@ import pytest
 from holdfast import ModelRegistry, open_project
 from holdfast.core.bootstrap import PairedDifference
 from holdfast.core.history import broken_links
-from holdfast.registry.loading import load_model
+from holdfast.registry.serving.loading import load_model
 from holdfast_examples.game_outcomes import ModelConfig, build_features, simulate_games, split_seasons, train
 from holdfast_examples.game_outcomes.lifecycle_steps import free_name, in_words, load_place, prepare_games, read_options
 from holdfast_examples.game_outcomes.model import count_rounds

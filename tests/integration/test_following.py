@@ -20,9 +20,9 @@ from typer.testing import CliRunner
 from holdfast import MLflowTracker, ModelRegistry, Project, open_project
 from holdfast.cli.models_load import add_to
 from holdfast.errors import BackendUnavailableError, InvalidInputError, NotFoundError, RegistryError
-from holdfast.registry.following import follow
-from holdfast.registry.loading import load_model
-from holdfast.registry.model_cache import ModelCache
+from holdfast.registry.serving.following import follow
+from holdfast.registry.serving.loading import load_model
+from holdfast.registry.serving.model_cache import ModelCache
 from holdfast.testing import FaultProxy
 from holdfast.testing.fixtures import RunningMlflow
 
@@ -116,7 +116,9 @@ def test_an_outage_is_said_once_and_survived(
         proxy.pass_on()
         until(lambda: answer_of(production.model) == 2.0)
         until(lambda: production._lookout.pause_s == 0.05)
-    said = [record.message for record in caplog.records if record.name.startswith("holdfast.registry.following")]
+    said = [
+        record.message for record in caplog.records if record.name.startswith("holdfast.registry.serving.following")
+    ]
     assert len([text for text in said if "the model stays" in text]) == 1
     assert len([text for text in said if "answers again" in text]) == 1
 

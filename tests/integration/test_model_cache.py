@@ -16,15 +16,15 @@ from journaling import QUIET, until
 from holdfast import Project, load_settings, open_project
 from holdfast.errors import ArtifactError, InvalidInputError, RegistryError
 from holdfast.registry.checksums import measure_folder
-from holdfast.registry.leases import Lease
-from holdfast.registry.model_cache import ModelCache
+from holdfast.registry.serving.leases import Lease
+from holdfast.registry.serving.model_cache import ModelCache
 from holdfast.testing import FaultProxy, S3Access
 
 CHILD = """
 import sys
 from pathlib import Path
 from holdfast import open_project
-from holdfast.registry.model_cache import ModelCache
+from holdfast.registry.serving.model_cache import ModelCache
 
 root, checksum, place = sys.argv[1:]
 store = open_project().artifacts

@@ -24,10 +24,10 @@ from holdfast.core.ledger import fold
 from holdfast.core.policy import PromotionPolicy
 from holdfast.core.stages import STAGE_TAG, Stage
 from holdfast.errors import RegistryError
+from holdfast.registry.changes.in_step import View, differences
+from holdfast.registry.changes.moving import Mover
+from holdfast.registry.changes.promoting import Promoter, Promotion
 from holdfast.registry.history import book
-from holdfast.registry.in_step import View, differences
-from holdfast.registry.moving import Mover
-from holdfast.registry.promoting import Promoter, Promotion
 
 Action = Callable[[], object]
 
@@ -36,7 +36,7 @@ Action = Callable[[], object]
 def _in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep no copies in an artifact store, and do not wait."""
     monkeypatch.setattr(book, "Mirror", NoMirror)
-    monkeypatch.setattr("holdfast.registry.moving.time.sleep", lambda _: None)
+    monkeypatch.setattr("holdfast.registry.changes.moving.time.sleep", lambda _: None)
 
 
 class NoMirror:
@@ -295,7 +295,7 @@ def test_missing_compare_and_set_is_caught(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_killed_promotion_that_nobody_finishes_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("holdfast.registry.moving.unfinished", lambda *_: [])
+    monkeypatch.setattr("holdfast.registry.changes.moving.unfinished", lambda *_: [])
     assert not outcome(lambda: test_killed_at_any_step_and_finished_by_the_next_call({}))
 
 

@@ -11,8 +11,8 @@ import typer
 
 if TYPE_CHECKING:
     from holdfast.cli.output import Output
-    from holdfast.registry.comparing import Comparison, TextRow
-    from holdfast.registry.comparing_files import Side
+    from holdfast.registry.comparison.sides import Side
+    from holdfast.registry.comparison.versions import Comparison, TextRow
 
 
 def compare(
@@ -34,7 +34,7 @@ def compare(
     """
     from holdfast.cli.opening import open_existing
     from holdfast.cli.output import get_output
-    from holdfast.registry.comparing import compare as compare_versions
+    from holdfast.registry.comparison.versions import compare as compare_versions
 
     out = get_output(json)
     found = compare_versions(open_existing(), name, a, b, with_plots=html is not None)
@@ -52,7 +52,7 @@ def compare(
 
 def _write(path: Path, found: Comparison, every: bool) -> None:
     from holdfast.artifacts.landing import disk_errors
-    from holdfast.registry.comparison_page import page_of
+    from holdfast.registry.comparison.page import page_of
 
     # Names of files and params may hold half a surrogate pair, which no file takes.
     content = page_of(found, every).encode("utf-8", "replace")
@@ -61,7 +61,7 @@ def _write(path: Path, found: Comparison, every: bool) -> None:
 
 
 def _show(out: Output, found: Comparison, every: bool) -> None:
-    from holdfast.registry.comparison_page import interval, number, percent
+    from holdfast.registry.comparison.page import interval, number, percent
 
     first, second = (f"{side.version.version}" for side in (found.a, found.b))
     out.table(

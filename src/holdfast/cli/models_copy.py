@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from holdfast.cli.output import Output
     from holdfast.project import Project
-    from holdfast.registry.copying import Copied
+    from holdfast.registry.copies.versions import Copied
 
 
 def copy(
@@ -42,10 +42,10 @@ def copy(
     """
     from holdfast.cli.opening import open_existing
     from holdfast.cli.output import get_output
-    from holdfast.registry.copy_target import target_project
-    from holdfast.registry.copying import copy_version
+    from holdfast.registry.copies.target import target_project
+    from holdfast.registry.copies.versions import copy_version
     from holdfast.registry.lookup import find_version
-    from holdfast.registry.resolving import book_of
+    from holdfast.registry.serving.resolving import book_of
 
     source = open_existing()
     target = target_project(source, to_env, to_tracking_uri)

@@ -11,7 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from holdfast.cli.output import Output
-    from holdfast.registry.lookout import Sighting
+    from holdfast.registry.serving.lookout import Sighting
 
 NameArgument = Annotated[str, typer.Argument(help="The registered model's name.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else.")]
@@ -35,8 +35,8 @@ def download(
     from holdfast.cli.opening import open_existing
     from holdfast.cli.output import get_output
     from holdfast.core.uris import slug
-    from holdfast.registry.loading import cache_for, download_version
-    from holdfast.registry.resolving import resolve
+    from holdfast.registry.serving.loading import cache_for, download_version
+    from holdfast.registry.serving.resolving import resolve
 
     project = open_existing()
     cache = cache_for(project, not no_cache)
@@ -71,7 +71,7 @@ def watch(
     """
     from holdfast.cli.opening import open_existing
     from holdfast.cli.output import get_output
-    from holdfast.registry.lookout import Lookout, followed
+    from holdfast.registry.serving.lookout import Lookout, followed
 
     wanted = followed(stage, alias)
     lookout = Lookout(open_existing(), name, wanted, interval_s)

@@ -9,7 +9,7 @@ import typer
 if TYPE_CHECKING:
     from holdfast.cli.output import Output
     from holdfast.registry import ModelRegistry
-    from holdfast.registry.repairing import Repair
+    from holdfast.registry.changes.repairing import Repair
 
 
 def repair(

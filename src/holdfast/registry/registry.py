@@ -13,17 +13,17 @@ from holdfast.core.promotion import CheckAnswer, PromotionRule
 from holdfast.core.stages import Stage, parse_stage
 from holdfast.errors import NotFoundError
 from holdfast.project import Project
-from holdfast.registry.deleting import delete_version
+from holdfast.registry.changes.deleting import delete_version
+from holdfast.registry.changes.labels import check_first_tags, remove_alias, remove_tag, set_alias, set_tag
+from holdfast.registry.changes.moving import Mover
+from holdfast.registry.changes.promoting import Promoter, Promotion
+from holdfast.registry.changes.registering import record_registration
+from holdfast.registry.changes.repairing import Repair, Repairs
+from holdfast.registry.changes.rolling_back import Rollback
 from holdfast.registry.history.approvals import Review, Reviews
 from holdfast.registry.history.export import events_of
-from holdfast.registry.labels import check_first_tags, remove_alias, remove_tag, set_alias, set_tag
-from holdfast.registry.loading import load_wanted
 from holdfast.registry.lookup import find_in_stage, find_version, with_stage
-from holdfast.registry.moving import Mover
-from holdfast.registry.promoting import Promoter, Promotion
-from holdfast.registry.registering import record_registration
-from holdfast.registry.repairing import Repair, Repairs
-from holdfast.registry.rolling_back import Rollback
+from holdfast.registry.serving.loading import load_wanted
 from holdfast.registry.sources import find_source
 
 

@@ -227,7 +227,7 @@ class ModelVersioning:
         Raises:
             HoldfastError: There is no such version, more than one is named, or it cannot be loaded.
         """
-        from holdfast.registry.loading import load_model
+        from holdfast.registry.serving.loading import load_model
 
         return load_model(model_name, stage, alias, version, project=self.project, flavor=flavor)
 

@@ -21,10 +21,10 @@ from holdfast.core.policy import PromotionPolicy
 from holdfast.core.stages import Stage
 from holdfast.errors import InvalidInputError, PromotionRefusedError, RegistryError
 from holdfast.project import Project
+from holdfast.registry.changes.moving import Done, Look, Mover
+from holdfast.registry.changes.promoting import check_ready, refuse_transition
 from holdfast.registry.checksums import measure
 from holdfast.registry.history.mirror import Mirror
-from holdfast.registry.moving import Done, Look, Mover
-from holdfast.registry.promoting import check_ready, refuse_transition
 
 
 @dataclass(frozen=True)

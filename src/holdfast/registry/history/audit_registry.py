@@ -12,10 +12,10 @@ from holdfast.core.ledger import Ledger
 from holdfast.core.stages import Stage
 from holdfast.errors import HoldfastError
 from holdfast.project import Project
+from holdfast.registry.changes.in_step import Difference, View, differences, unfinished
 from holdfast.registry.checksums import measure
 from holdfast.registry.history.mirror import Mirror
 from holdfast.registry.history.problem import Problem
-from holdfast.registry.in_step import Difference, View, differences, unfinished
 
 
 def against_registry(

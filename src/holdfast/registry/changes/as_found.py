@@ -7,7 +7,7 @@ from typing import Any
 from holdfast.backend.entities import ModelVersion
 from holdfast.core.ledger import Ledger, as_ranges
 from holdfast.core.stages import STAGE_TAG, Stage
-from holdfast.registry.in_step import View
+from holdfast.registry.changes.in_step import View
 
 
 def as_found(ledger: Ledger, view: View) -> dict[str, Any]:

@@ -12,13 +12,13 @@ from holdfast.core.promotion import CheckAnswer
 from holdfast.core.stages import STAGE_TAG, Stage
 from holdfast.errors import InvalidInputError, PromotionRefusedError, RegistryError
 from holdfast.project import Project
+from holdfast.registry.changes.in_step import Difference
+from holdfast.registry.changes.moving import Look, Mover
 from holdfast.registry.gates.approval import Approvals
 from holdfast.registry.gates.case import Case
 from holdfast.registry.gates.catalog import ask, gates_for
 from holdfast.registry.history.mirror import Mirror
-from holdfast.registry.in_step import Difference
 from holdfast.registry.lookup import with_stage
-from holdfast.registry.moving import Look, Mover
 
 
 @dataclass(frozen=True)

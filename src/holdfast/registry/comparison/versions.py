@@ -18,9 +18,9 @@ from holdfast.core.evidence import BootstrapRule
 from holdfast.core.scores import SCORES_FOLDER, read_scores, scores_path
 from holdfast.errors import ArtifactError, HoldfastError
 from holdfast.project import Project
-from holdfast.registry.comparing_files import Plot, Side, plots_of, side_of
+from holdfast.registry.comparison.sides import Plot, Side, plots_of, side_of
 from holdfast.registry.lookup import find_version
-from holdfast.registry.resolving import ledger_of
+from holdfast.registry.serving.resolving import ledger_of
 
 _FEWEST_PAIRS = 2
 

@@ -6,7 +6,7 @@ from holdfast.core.history import Draft, Event, Kind
 from holdfast.core.names import check_alias, check_tags
 from holdfast.core.stages import STAGE_TAG, Stage
 from holdfast.errors import InvalidInputError
-from holdfast.registry.moving import Done, Look, Mover
+from holdfast.registry.changes.moving import Done, Look, Mover
 
 _OWN_PREFIX = "holdfast."
 _OF_STAGES = tuple(stage.alias for stage in Stage if stage.alias)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from holdfast.core.history import Draft, Event, Kind
 from holdfast.core.stages import STAGE_TAG, Stage
 from holdfast.errors import RegistryError
+from holdfast.registry.changes.moving import Done, Look, Mover
 from holdfast.registry.lookup import with_stage
-from holdfast.registry.moving import Done, Look, Mover
 
 
 def delete_version(mover: Mover, name: str, number: int, force: bool, reason: str) -> Event:

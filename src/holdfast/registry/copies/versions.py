@@ -22,9 +22,9 @@ from holdfast.core.uris import file_uri, join_uri
 from holdfast.errors import InvalidInputError, NotFoundError, RegistryError
 from holdfast.project import Project
 from holdfast.registry.checksums import measure, measure_folder
-from holdfast.registry.copied_run import CHECKSUM_TAG, FROM_TAG, make_run, record_of
+from holdfast.registry.copies.run import CHECKSUM_TAG, FROM_TAG, make_run, record_of
 from holdfast.registry.lookup import find_version, with_stage
-from holdfast.registry.resolving import check_servable, ledger_of
+from holdfast.registry.serving.resolving import check_servable, ledger_of
 
 _MODEL, _HISTORY = "model", "lineage/history.json"
 

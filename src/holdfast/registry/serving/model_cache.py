@@ -32,7 +32,7 @@ from holdfast.errors import ArtifactError, HoldfastError, InvalidInputError, Reg
 from holdfast.journal.locks import FileLock
 from holdfast.logs import get_logger
 from holdfast.registry.checksums import measure_folder
-from holdfast.registry.leases import Lease, delete, delete_unless_shared, last_used, share, touch
+from holdfast.registry.serving.leases import Lease, delete, delete_unless_shared, last_used, share, touch
 
 DEFAULT_LIMIT_BYTES = 10 << 30
 Fetch = Callable[[Path], object]

@@ -12,9 +12,9 @@ from holdfast.errors import BackendUnavailableError, HistoryError, InvalidInputE
 from holdfast.logs import get_logger
 from holdfast.project import Project
 from holdfast.registry.history.book import Book, Histories
-from holdfast.registry.last_known import Known, recall, remember
 from holdfast.registry.lookup import find_version, with_stage
-from holdfast.registry.model_cache import ModelCache
+from holdfast.registry.serving.last_known import Known, recall, remember
+from holdfast.registry.serving.model_cache import ModelCache
 
 _log = get_logger(__name__)
 

@@ -12,7 +12,7 @@ from holdfast.core.names import check_model_name
 from holdfast.core.stages import Stage, parse_stage
 from holdfast.errors import HoldfastError, InvalidInputError, NotFoundError
 from holdfast.project import Project
-from holdfast.registry.resolving import current_version, wanted_of
+from holdfast.registry.serving.resolving import current_version, wanted_of
 
 LONGEST_S = 60.0
 """However long an outage lasts, a look is taken this often, in seconds (or each interval, where that is longer)."""

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 from holdfast.core.bootstrap import PairedDifference
-from holdfast.registry.comparing import Comparison, MetricRow, TextRow
-from holdfast.registry.comparing_files import Plot, Side
+from holdfast.registry.comparison.sides import Plot, Side
+from holdfast.registry.comparison.versions import Comparison, MetricRow, TextRow
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 _STYLE = """

@@ -13,13 +13,13 @@ from holdfast.core.promotion import CheckAnswer
 from holdfast.core.stages import Stage
 from holdfast.errors import RegistryError
 from holdfast.project import Project
+from holdfast.registry.changes.moving import Look, Mover
+from holdfast.registry.changes.promoting import Promotion, check_ready, now_in, recorded, whom_it_replaces
 from holdfast.registry.gates.artifacts import Artifacts
 from holdfast.registry.gates.case import Case
 from holdfast.registry.gates.catalog import ask
 from holdfast.registry.gates.loads import Loads
 from holdfast.registry.history.mirror import Mirror
-from holdfast.registry.moving import Look, Mover
-from holdfast.registry.promoting import Promotion, check_ready, now_in, recorded, whom_it_replaces
 
 
 @dataclass

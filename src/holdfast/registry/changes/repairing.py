@@ -12,13 +12,13 @@ from holdfast.core.history import MAX_REASON_LENGTH, Draft, Event, Kind
 from holdfast.core.ledger import as_ranges
 from holdfast.errors import NotFoundError, RegistryError
 from holdfast.project import Project
-from holdfast.registry.as_found import as_found
+from holdfast.registry.changes.as_found import as_found
+from holdfast.registry.changes.in_step import Difference, differences, unfinished, write
+from holdfast.registry.changes.moving import Done, Look, Mover
+from holdfast.registry.changes.registering import record_registration
 from holdfast.registry.history.book import check_whole
 from holdfast.registry.history.mirror import Mirror
 from holdfast.registry.history.restoring import restore_history
-from holdfast.registry.in_step import Difference, differences, unfinished, write
-from holdfast.registry.moving import Done, Look, Mover
-from holdfast.registry.registering import record_registration
 
 _TRIES = 50
 _DELETED = "its run is deleted"

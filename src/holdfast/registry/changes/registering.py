@@ -9,9 +9,9 @@ from holdfast.core.manifest import Manifest
 from holdfast.errors import ArtifactError
 from holdfast.logs import get_logger
 from holdfast.project import Project
+from holdfast.registry.changes.moving import Done, Look, Mover
 from holdfast.registry.checksums import measure
 from holdfast.registry.history.mirror import Mirror
-from holdfast.registry.moving import Done, Look, Mover
 
 _log = get_logger(__name__)
 

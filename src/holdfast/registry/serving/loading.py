@@ -18,9 +18,9 @@ from holdfast.core.uris import expand_home
 from holdfast.errors import ArtifactError, InvalidInputError
 from holdfast.logs import get_logger
 from holdfast.project import Project, open_project
-from holdfast.registry.leases import Lease
-from holdfast.registry.model_cache import Fetch, ModelCache, checked
-from holdfast.registry.resolving import check_servable, resolve, wanted_of
+from holdfast.registry.serving.leases import Lease
+from holdfast.registry.serving.model_cache import Fetch, ModelCache, checked
+from holdfast.registry.serving.resolving import check_servable, resolve, wanted_of
 from holdfast.settings import Settings
 
 _log = get_logger(__name__)

@@ -2,7 +2,7 @@
 
 The event is the decision: it is written by compare-and-set at the end of the history that the decision was made on.
 Of many who promote at once one gets through, and the others look and decide again on what is so by then. What is
-written after the event only carries it out (`registry.in_step`).
+written after the event only carries it out (`registry.changes.in_step`).
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from holdfast.core.ledger import Ledger
 from holdfast.core.stages import Stage
 from holdfast.errors import BackendError, HoldfastError, InvalidInputError, NotFoundError, RegistryError
 from holdfast.project import Project
+from holdfast.registry.changes.in_step import Difference, View, differences, of_event, unfinished, write
 from holdfast.registry.history.book import Book, Histories, is_anew
 from holdfast.registry.history.mirror import Mirror
 from holdfast.registry.history.outbox import Outbox
-from holdfast.registry.in_step import Difference, View, differences, of_event, unfinished, write
 
 _TRIES = 400
 _LONGEST_PAUSE_S = 0.5

@@ -20,10 +20,10 @@ from holdfast.core.stages import Stage
 from holdfast.errors import HoldfastError
 from holdfast.logs import get_logger
 from holdfast.project import Project, open_project
-from holdfast.registry.loading import cache_for, load_version
-from holdfast.registry.lookout import LONGEST_S, Lookout, followed
-from holdfast.registry.model_cache import ModelCache
-from holdfast.registry.resolving import Resolved, check_servable, registered_checksum, resolve
+from holdfast.registry.serving.loading import cache_for, load_version
+from holdfast.registry.serving.lookout import LONGEST_S, Lookout, followed
+from holdfast.registry.serving.model_cache import ModelCache
+from holdfast.registry.serving.resolving import Resolved, check_servable, registered_checksum, resolve
 from holdfast.settings import Settings
 
 _log = get_logger(__name__)

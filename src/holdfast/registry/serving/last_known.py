@@ -16,7 +16,7 @@ from holdfast.backend.entities import ModelVersion
 from holdfast.core.stages import parse_stage
 from holdfast.errors import HoldfastError
 from holdfast.project import Project
-from holdfast.registry.model_cache import ModelCache
+from holdfast.registry.serving.model_cache import ModelCache
 
 
 @dataclass(frozen=True)

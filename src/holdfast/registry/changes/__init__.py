@@ -1,0 +1,1 @@
+"""Changes to a model, one event each: registration, promotion, rollback, aliases and tags, deletion, repair."""

@@ -1,0 +1,1 @@
+"""Copying a version to another model, on this server or another."""

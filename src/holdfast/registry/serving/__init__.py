@@ -1,0 +1,1 @@
+"""Loading the version that is meant, keeping its files, and following it as it changes."""
