@@ -117,7 +117,21 @@ class RegistryError(HoldfastError):
 
 
 class PromotionRefusedError(RegistryError):
-    """A promotion rule says no; the registry is unchanged."""
+    """A promotion rule says no; the registry is unchanged.
+
+    Args:
+        message: As of `HoldfastError`.
+        hint: As of `HoldfastError`.
+        retryable: As of `HoldfastError`.
+        answers: What each gate answered (`CheckAnswer`), those that passed too; empty where none was asked.
+    """
+
+    def __init__(self, message: str, hint: str = "", retryable: bool = False, answers: tuple[object, ...] = ()) -> None:
+        super().__init__(message, hint, retryable)
+        self.answers = answers
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (type(self), (self.message, self.hint, self.retryable, self.answers))
 
 
 class HistoryError(RegistryError):

@@ -22,6 +22,9 @@ from holdfast.errors import InvalidInputError, NotFoundError
 from holdfast.registry.comparison.page import page_of
 from holdfast.registry.comparison.versions import Comparison, compare
 
+# Nothing here differs between databases.
+pytestmark = pytest.mark.backends("sqlite", "http")
+
 HOSTILE = "<script>alert('x')</script>\"onload=\"alert(1)"
 # The smallest PNG there is: one pixel.
 PNG = base64.b64decode(

@@ -24,6 +24,9 @@ from holdfast.registry.serving.loading import load_model
 from holdfast.registry.serving.resolving import ledger_of
 from holdfast.testing import Account, FaultProxy, S3Access
 
+# Nothing here differs between databases.
+pytestmark = pytest.mark.backends("sqlite", "http")
+
 HISTORY = [{"number": 1, "kind": "registered", "why": "a “reason”"}, {"number": 2, "kind": "moved"}]
 
 

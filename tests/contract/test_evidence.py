@@ -20,6 +20,9 @@ from holdfast.registry.gates.case import Case
 from holdfast.registry.gates.drift import NoDrift
 from holdfast.registry.gates.paired import answer_with_scores
 
+# Nothing here differs between databases.
+pytestmark = pytest.mark.backends("sqlite", "http")
+
 LOSS = Check("not-above-production", "test/loss", 0.0)
 
 

@@ -19,6 +19,9 @@ from holdfast.registry.gates.artifacts import Artifacts
 from holdfast.registry.gates.case import Case
 from holdfast.registry.gates.catalog import ask, gates_for
 
+# Nothing here differs between databases.
+pytestmark = pytest.mark.backends("sqlite", "http")
+
 TABLE = {
     "min": {"test/auc": 0.6},
     "not-below-production": {"test/auc": "5%"},

@@ -28,6 +28,9 @@ from holdfast.registry.gates.git import CleanGit
 from holdfast.registry.lineage import Lineage, lineage_of, read_diff
 from holdfast.tracking import git_state
 
+# Nothing here differs between databases.
+pytestmark = pytest.mark.backends("sqlite", "http")
+
 
 @pytest.fixture(autouse=True)
 def repository() -> Iterator[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +22,10 @@ from holdfast.errors import (
 from holdfast.registry.checksums import measure
 from holdfast.registry.serving.loading import download_version, lease_version, load_model, load_version
 from holdfast.registry.serving.model_cache import ModelCache
-from holdfast.registry.serving.resolving import wanted_of
+from holdfast.registry.serving.resolving import resolve, wanted_of
+
+# Nothing here differs between databases.
+pytestmark = pytest.mark.backends("sqlite", "http")
 
 
 @pytest.fixture
@@ -138,6 +142,21 @@ def test_a_cache_that_cannot_be_written_keeps_nobody_from_loading(
     blocked = ModelCache(tmp_path / "file" / "models")
     assert answer_of(load_model(name, version=1, project=project, cache=blocked)) == 1.0
     assert "the model cache cannot be used" in caplog.text
+
+
+@pytest.mark.parametrize("tracking_uri", ["sqlite"], indirect=True)
+def test_a_target_that_is_full_is_named(project: Project, register: Callable[[float], str], tmp_path: Path) -> None:
+    name = register(1.0)
+    cache, target = ModelCache(tmp_path / "models"), tmp_path / "served"
+    version, checksum = project.models.get_version(name, 1), resolve(project, name, 1).checksum
+    download_version(project, version, tmp_path / "before", checksum=checksum, cache=cache)
+    full = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, full[1]))
+    try:
+        with pytest.raises(ArtifactError, match=rf"Cannot put {name} version 1 into {target}: File too large"):
+            download_version(project, version, target, checksum=checksum, cache=cache)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, full)
 
 
 def test_versions_that_cannot_be_served(project: Project, register: Callable[[float], str], tracking_uri: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from holdfast import MLflowTracker, ModelRegistry, ModelVersioning, open_project
 from holdfast.core.promotion import parse_rule
 from holdfast.core.stages import STAGE_TAG, Stage
-from holdfast.errors import InvalidInputError, NotFoundError, PromotionRefusedError
+from holdfast.errors import InvalidInputError, NotFoundError, PromotionRefusedError, RegistryError
 from holdfast.registry import Promotion
 
 
@@ -173,9 +174,13 @@ def test_names_and_versions_that_cannot_be(registry: ModelRegistry, unique: str)
     for name in ("", "a/b", "a:b", ".", "..", 3):
         with pytest.raises(InvalidInputError, match="no name for a registered model"):
             registry.get(name, 1)  # type: ignore[arg-type]
-    for version in (0, -1, "0"):
-        with pytest.raises(InvalidInputError, match="no model version"):
-            registry.get(unique, version)
+    for version in (0, -1, "0", "-1", 3.5, []):
+        for call in (registry.get, registry.load_model, registry.rollback, partial(registry.promote, stage="Staging")):
+            with pytest.raises(InvalidInputError, match="no model version"):
+                call(unique, version)  # type: ignore[operator]
+    for uri, problem in ((None, "no text"), (3, "no text"), ("http://x/y", "no address of an MLflow server's files")):
+        with pytest.raises(InvalidInputError, match=problem):
+            registry.register(unique, uri)  # type: ignore[arg-type]
     with pytest.raises(NotFoundError):
         registry.get(unique, 1)
     with pytest.raises(NotFoundError):
@@ -244,3 +249,51 @@ def test_nothing_touches_the_environment(tracker: MLflowTracker, registry: Model
     registry.get(f"{unique}-model", "@production")
     assert dict(os.environ) == before
     assert boto3.DEFAULT_SESSION is None
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_a_change_by_hand_is_left_whole(tracker: MLflowTracker, registry: ModelRegistry, unique: str) -> None:
+    from mlflow import MlflowClient
+
+    name = f"{unique}-model"
+    uri = f"runs:/{log_model(tracker, 1.0)}/model"
+    for _ in range(3):
+        registry.register(name, uri)
+    registry.promote(name, 3, "Production")
+    client = MlflowClient(tracker.settings.tracking_uri, tracker.settings.tracking_uri)
+    client.transition_model_version_stage(name, 1, "Production")
+    client.transition_model_version_stage(name, 3, "Archived")
+    client.set_registered_model_alias(name, "production", "1")
+
+    registry.set_alias(name, "candidate", 2)
+    left = registry.promote(name, 2, "Staging").elsewhere
+    assert {(item.version, item.place) for item in left} >= {(1, "stage"), (3, "alias production"), (3, "stage")}
+    assert predict(f"models:/{name}@production") == predict(f"models:/{name}/Production") == 1.0
+    now = {item.version: (item.stage, item.aliases) for item in registry.versions(name)}
+    assert now[1] == (Stage.PRODUCTION, ("production",))
+    assert now[3] == (Stage.ARCHIVED, ())
+
+    done = registry.promote(name, 2, "Production")
+    assert done.event is not None
+    assert any("version 1: stage is Production" in text for text in done.event.draft.details["changed_by_hand"])
+    now = {item.version: (item.stage, item.aliases) for item in registry.versions(name)}
+    assert now[2] == (Stage.PRODUCTION, ("candidate", "production"))
+    assert now[1] == now[3] == (Stage.ARCHIVED, ())
+
+
+def test_going_back_is_only_to_what_was_production(
+    tracker: MLflowTracker, registry: ModelRegistry, unique: str
+) -> None:
+    name = f"{unique}-model"
+    uri = f"runs:/{log_model(tracker, 1.0)}/model"
+    for _ in range(3):
+        registry.register(name, uri)
+    with pytest.raises(RegistryError, match=r"No version of .* was Production before"):
+        registry.rollback(name)
+    registry.promote(name, 1, "Production")
+    registry.promote(name, 2, "Production")
+    with pytest.raises(RegistryError, match="version 3 was never Production"):
+        registry.rollback(name, 3)
+    assert registry.rollback(name, reason="worse").version.version == 1
+    assert registry.rollback(name, 2).archived == (1,)  # and forward again: it was Production
+    assert [event.kind.value for event in registry.history(name)][-2:] == ["rolled back", "rolled back"]

@@ -103,6 +103,7 @@ SLIPS: dict[str, Callable[[Any, str], object]] = {
 }
 
 
+@pytest.mark.backends("sqlite", "http")
 @pytest.mark.parametrize("slip", SLIPS)
 def test_what_was_changed_by_hand_is_shown_and_changed_back(
     registry: ModelRegistry, client: Any, name: str, slip: str
@@ -125,6 +126,7 @@ def test_what_was_changed_by_hand_is_shown_and_changed_back(
 ACCEPTED = {"stage": 3, "stage with the others": None, "alias": 3, "alias taken": None, "tag": 3, "tag taken": 2}
 
 
+@pytest.mark.backends("sqlite", "http")
 @pytest.mark.parametrize("slip", SLIPS)
 def test_what_was_changed_by_hand_is_accepted(registry: ModelRegistry, client: Any, name: str, slip: str) -> None:
     SLIPS[slip](client, name)

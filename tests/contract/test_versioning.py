@@ -21,6 +21,9 @@ from holdfast.testing.fixtures import RunningMlflow
 from holdfast.testing.ports import free_port
 from holdfast.testing.s3 import S3Access
 
+# Nothing here differs between databases.
+pytestmark = pytest.mark.backends("sqlite", "http")
+
 STAGES = ("Staging", "Production", "Archived", "None")
 S3_TRACKING = "s3://nba-sim-raw-data-lake/mlflow"
 
@@ -153,7 +156,11 @@ def test_what_is_not_there_and_what_cannot_be(versioning: ModelVersioning, uniqu
     logged.clear()
     for number, stage in ((1, "Best"), (2, "Staging"), (1, 3)):
         assert not versioning.promote_model(name, number, stage)  # type: ignore[arg-type]
-    assert [line.startswith("promotion failed") and "hint=" in line for line in logged] == [True] * 3
+    assert not versioning.promote_model(name, version=1, stage=None)  # a variable that was forgotten
+    assert [line.startswith("promotion failed") and "hint=" in line for line in logged] == [True] * 4
+    assert asked(versioning.get_model_version(name, stage="none", version=1)) == (1, "None")
+    for elsewhere in ("Staging", "champion"):
+        assert versioning.get_model_version(name, stage=elsewhere, version=1) is None
     assert asked(versioning.get_model_by_version(name, 1)) == (1, "None")
     with pytest.raises(InvalidInputError, match="none is active"):
         versioning.register_model(name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -55,8 +56,6 @@ class Shelf:
 
     def fetch(self, name: str) -> Callable[[Path], object]:
         def fetch(into: Path) -> object:
-            import shutil
-
             self.fetched += 1
             return shutil.copytree(self._folder / name, into)
 
@@ -112,6 +111,48 @@ def test_a_damaged_entry_is_found_and_replaced(cache: ModelCache, shelf: Shelf, 
     with cache.lease(checksum, shelf.fetch("one")) as lease:
         assert measure_folder(lease.folder).checksum == checksum
     assert (shelf.fetched, entries(cache), leftovers(cache)) == (2, {checksum}, [])
+
+
+@pytest.mark.parametrize("how", ["flipped", "folder gone", "list"])
+def test_a_damaged_entry_in_use_is_fetched_once(
+    cache: ModelCache, shelf: Shelf, caplog: pytest.LogCaptureFixture, how: str
+) -> None:
+    checksum = shelf.put("one")
+    with cache.lease(checksum, shelf.fetch("one")) as used, (used.folder / "data" / "weights").open("rb") as before:
+        weights = used.folder / "data" / "weights"
+        if how == "flipped":
+            weights.chmod(0o644)
+            weights.write_bytes(b"damaged")
+        elif how == "list":
+            (used.folder.parent / "manifest.json").write_text("{}")
+        else:
+            shutil.rmtree(used.folder / "data")
+        for _ in range(4):
+            with cache.lease(checksum, shelf.fetch("one")) as lease:
+                assert measure_folder(lease.folder).checksum == checksum
+        assert caplog.text.count("is damaged and is fetched again") == 1
+        assert measure_folder(used.folder).checksum == checksum
+        assert before.read()
+    assert (shelf.fetched, entries(cache), leftovers(cache)) == (2, {checksum}, [])
+
+
+def test_what_others_add_while_it_is_compared_is_no_damage(
+    cache: ModelCache, shelf: Shelf, caplog: pytest.LogCaptureFixture
+) -> None:
+    checksum = shelf.put("one")
+    cache.lease(checksum, shelf.fetch("one")).close()
+    files = next((cache.root / "entries").iterdir()) / "files"
+    (files / "data" / "__pycache__").mkdir()
+    write = "import sys\nwhile True: open(sys.argv[1], 'w').close()"
+    with subprocess.Popen([sys.executable, "-c", write, files / "data" / "__pycache__" / "code.pyc"]) as other:
+        until((files / "data" / "__pycache__" / "code.pyc").exists)
+        try:
+            for _ in range(100):
+                os.utime(files / "MLmodel")  # it is compared byte by byte each time
+                cache.lease(checksum, shelf.fetch("one")).close()
+        finally:
+            other.kill()
+    assert ("damaged" in caplog.text, shelf.fetched) == (False, 1)
 
 
 def test_what_was_put_beside_the_files_is_taken_away(cache: ModelCache, shelf: Shelf, tmp_path: Path) -> None:

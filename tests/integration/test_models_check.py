@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,8 +12,8 @@ import typer
 from typer.testing import CliRunner, Result
 
 from holdfast import ModelRegistry, open_project
-from holdfast.cli import models_check
-from holdfast.errors import SettingsError
+from holdfast.cli import models, models_check
+from holdfast.errors import PromotionRefusedError, SettingsError
 from holdfast.registry.demonstration import fit_and_log
 
 Run = Callable[..., Result]
@@ -73,3 +74,41 @@ def test_another_stage_has_gates_of_its_own(run: Run) -> None:
     assert isinstance(bad, SettingsError)
     assert "'mim'" in bad.message
     assert "loads is 3" in bad.message
+
+
+def test_approvals_and_transitions_count_as_asked(run: Run) -> None:
+    approvals = run("approvals = { Production = 1 }", "1")
+    assert (approvals.exit_code, "approvals" in approvals.stdout, approvals.stderr) == (1, True, "")
+    moves = run('transitions = "step-by-step"', "1")
+    assert (moves.exit_code, "transition" in moves.stdout, moves.stderr) == (1, True, "")
+
+
+def test_a_version_that_is_there_already(run: Run) -> None:
+    assert ModelRegistry(open_project()).promote("m", 1, "Production").event is not None
+    there = run("", "1")
+    assert (there.exit_code, there.stdout) == (0, "m version 1 is Production already; nothing would be changed.\n")
+    approvals = run("approvals = { Production = 1 }", "latest")
+    assert (approvals.exit_code, approvals.stdout, approvals.stderr) == (0, there.stdout.replace(" 1 ", " latest "), "")
+    assert json.loads(run("approvals = { Production = 1 }", "1", "--json").stdout) == []
+    gates = run("approvals = { Production = 1 }\ndescription = true", "1")
+    assert (gates.exit_code, "description" in gates.stdout, "approvals" in gates.stdout) == (0, True, False)
+    assert "is Production already" in gates.stdout
+
+
+def test_a_refused_promotion_tells_a_program_why(run: Run) -> None:
+    run('min = { "test/auc" = 2 }\ndescription = true', "1")
+    done = CliRunner().invoke(models.app, ["promote", "m", "1", "--json"])
+    told = json.loads(done.stdout)
+    assert (told["promoted"], told["name"], told["version"], told["to"]) == (False, "m", "1", "Production")
+    assert [(item["check"], item["passed"]) for item in told["checks"]] == [
+        ("description", True),
+        ("test/auc >= 2", False),
+    ]
+    error = pickle.loads(pickle.dumps(done.exception))  # noqa: S301
+    assert isinstance(error, PromotionRefusedError)
+    assert (error.exit_code, error.message, len(error.answers)) == (1, told["error"], 2)
+    Path("pyproject.toml").write_text("[tool.holdfast.promotion]\napprovals = { Production = 1 }")
+    refused = CliRunner().invoke(models.app, ["promote", "m", "1", "--override", "at once", "--json"])
+    assert [item["check"] for item in json.loads(refused.stdout)["checks"]] == ["approvals"]
+    Path("pyproject.toml").unlink()
+    assert json.loads(CliRunner().invoke(models.app, ["promote", "m", "1", "--json"]).stdout)["promoted"] is True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,8 @@ from typer.testing import CliRunner, Result
 
 from holdfast import MLflowTracker, open_project
 from holdfast.cli import models_drift, models_lineage
-from holdfast.errors import DataError, InvalidInputError, NotFoundError
+from holdfast.cli.whole_file import write_whole
+from holdfast.errors import ArtifactError, DataError, InvalidInputError, NotFoundError
 from holdfast.testing import S3Access
 from holdfast.tracking import git_state
 
@@ -86,8 +88,8 @@ def test_drift_that_cannot_be_measured(version: str) -> None:
     for arguments, error, said in (
         (["1", "--current", "missing.csv"], DataError, "missing.csv cannot be read"),
         (["2", "--current", "same.csv"], NotFoundError, "2"),
-        (["1", "--current", "same.csv", "--reference", "other.csv"], DataError, "no file other.csv"),
-        (["1", "--current", "same.csv", "--html", "no/such/folder.html"], InvalidInputError, "cannot be written"),
+        (["1", "--current", "same.csv", "--reference", "other.csv"], NotFoundError, "tracker.log_reference("),
+        (["1", "--current", "same.csv", "--html", "no/such/folder.html"], InvalidInputError, "no folder no/such"),
         (["1", "--current", "same.csv", "--alpha", "2"], DataError, "alpha is 2"),
     ):
         done = run("drift", "m", *arguments)
@@ -122,6 +124,35 @@ def test_lineage_of_a_run_that_says_nothing(version: str, tmp_path: Path, monkey
     assert "no commit: train inside a git repository" in done.stderr
     assert "no fingerprint of the data" in done.stderr
     assert isinstance(run("lineage", "m", "2", "--diff").exception, NotFoundError)
+
+
+def test_lineage_of_a_run_in_a_repository_without_a_commit(
+    version: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bare = tmp_path / "new"
+    bare.mkdir()
+    monkeypatch.chdir(bare)
+    subprocess.run(["git", "init", "--quiet", "--initial-branch=trunk"], check=True)
+    monkeypatch.setenv("MLFLOW_ARTIFACT_ROOT", str(tmp_path / "files"))
+    with MLflowTracker(experiment_name="bare").run() as run_id:
+        pass
+    register(run_id)
+    done = run("lineage", "m", "2")
+    assert done.exit_code == 0, done.output
+    assert "no commit: the git repository had none yet; commit first" in done.stderr
+
+
+def test_a_page_that_does_not_fit_leaves_the_one_before(version: str) -> None:
+    Path("report.html").write_text("the one before")
+    full = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200, full[1]))
+    try:
+        with pytest.raises(ArtifactError, match=r"Cannot write report\.html: File too large"):
+            write_whole(Path("report.html"), b"x" * 1000, "--html")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, full)
+    assert Path("report.html").read_text() == "the one before"
+    assert not list(Path().glob(".artifact*"))
 
 
 def test_evidence_reaches_the_projects_bucket(

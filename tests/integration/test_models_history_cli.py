@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ import typer
 from histories import mirror_of, register
 from typer.testing import CliRunner, Result
 
-from holdfast import open_project
+from holdfast import ModelRegistry, open_project
 from holdfast.cli import models_approval, models_history, models_notify
+from holdfast.core.policy import parse_policy
 from holdfast.errors import InvalidInputError, PromotionRefusedError
 
 Run = Callable[..., Result]
@@ -63,6 +65,38 @@ def test_history_as_table_json_and_csv(run: Run) -> None:
     assert rows[2]["why"] == "'=1+1, for now"
     for wrong in (("--json", "--csv"), ("--into", "x"), ("--kind", "promoted"), ("--since", "soon")):
         assert isinstance(run("history", "m", *wrong).exception, InvalidInputError)
+
+
+# Each with what must not be kept of it; put together here, so that no scanner takes them for real ones.
+SAID = [
+    ("token=gh" + "p_" + "a1B2" * 9, "a1B2"),
+    ("password: hunter2", "hunter2"),
+    ("password=hunter2 aws_secret_access_key=AKIA" + "ABCDEFGH12345678", "hunter2|ABCDEFGH"),
+    ("for AKIA" + "ABCDEFGH12345678", "ABCDEFGH"),
+    ("see https://ada:hunter2@example.com/x and https://hunter2@example.com", "hunter2"),
+]
+
+
+@pytest.mark.parametrize(("said", "secret"), SAID)
+def test_what_people_say_keeps_no_keys(run: Run, said: str, secret: str) -> None:
+    Path("saying.py").write_text(f"def gate(case):\n    raise RuntimeError({said!r})\n")
+    project = open_project()
+    registry = ModelRegistry(project, parse_policy({"callable": "saying:gate"}))
+    with pytest.raises(PromotionRefusedError) as refused:
+        registry.promote("m", 1, "Production", reason=said)
+    done = registry.promote("m", 1, "Production", reason=said, override=said)
+    registry.set_tag("m", 1, "note", said, reason=said)
+    registry.set_tag("m", 1, "db_password", "hunter2 ABCDEFGH a1B2")
+    assert registry.set_tag("m", 1, "note", said) is None
+    assert run("request", "m", "1", "--to", "Archived", "--reason", said).exit_code == 0
+    copies = mirror_of(project, "m").texts()
+    assert len(copies) == len(registry.history("m")) >= 7
+    texts = [event.to_json() for event in registry.history("m")]
+    shown = [run("history", "m").output, run("history", "m", "--json").output, run("requests", "m").output]
+    tags = registry.get("m", 1).tags
+    for text in (*copies.values(), *texts, *shown, str(refused.value), repr(done.answers), repr(tags)):
+        assert not re.search(secret, text)
+    assert tags["db_password"] == "****"
 
 
 def test_audit_says_what_is_wrong_and_how_it_is_mended(run: Run) -> None:

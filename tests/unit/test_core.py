@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast.core.names import (
+    as_version_or_word,
     check_alias,
     check_end_status,
     check_experiment_name,
@@ -42,7 +43,10 @@ def test_all_bad_keys_are_named() -> None:
         check_keys(["ok", "a$b", "", "/x", 3, "y" * 251], "metric")
 
 
-@pytest.mark.parametrize("name", ["", " ", "a/b", "a:b", ".", "..", "../x", None, 3])
+CONTROL = ["a\nb", "a\tb", "a\x1b[2Jb", "a\x00", "a\x7f", "a\x9b", "a\u2028b", "a\u202eb"]
+
+
+@pytest.mark.parametrize("name", ["", " ", "a/b", "a:b", ".", "..", "../x", None, 3, *CONTROL])
 def test_model_names_that_are_refused(name: object) -> None:
     with pytest.raises(InvalidInputError, match="no name for a registered model"):
         check_model_name(name)
@@ -54,9 +58,20 @@ def test_versions_that_are_refused(version: object) -> None:
         check_version(version)
 
 
+@pytest.mark.parametrize("wanted", [0, "-1", "+0", True, 3.5, [], None, "", " "])
+def test_what_names_no_version(wanted: object) -> None:
+    with pytest.raises(InvalidInputError, match="no model version"):
+        as_version_or_word(wanted)
+
+
+def test_what_names_a_version() -> None:
+    assert [as_version_or_word(item) for item in (3, " 12 ", " latest", "@champion")] == [3, 12, "latest", "@champion"]
+
+
 def test_what_is_accepted() -> None:
     assert check_version("12") == 12
     assert check_model_name("my model-1.0") == "my model-1.0"
+    assert check_model_name("\u6a21\u578b \U0001f600") == "\u6a21\u578b \U0001f600"
     assert check_alias("champion_1") == "champion_1"
     assert check_end_status("failed") == "FAILED"
     assert check_experiment_name("a/b") == "a/b"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import uuid
 from collections.abc import Callable, Iterator
@@ -70,6 +71,10 @@ def ask(case: Case) -> Ask:
         ("def gate(case): 1 / 0", False, "it raised ZeroDivisionError: division by zero"),
         ("def gate(case): raise SystemExit(0)", False, "it raised SystemExit: 0"),
         ("raise SystemExit(0)", False, "it raised SystemExit: 0"),
+        ("import os\ndef gate(case): os._exit(0)", False, "it raised SystemExit: os._exit(0), which is not an answer"),
+        ("from os import _exit\ndef gate(case): _exit(0)", False, "it raised SystemExit: os._exit(0)"),
+        ("import os\nos._exit(0)", False, "it raised SystemExit: os._exit(0)"),
+        ("import sys\ndef gate(case): sys.exit(0)", False, "it raised SystemExit: 0"),
         ("raise RuntimeError('at import')", False, "it raised RuntimeError: at import"),
         ("def gate(case", False, "it raised SyntaxError"),
         ("import not_there_at_all\ndef gate(case): return True", False, "there is no module not_there_at_all"),
@@ -86,6 +91,14 @@ def test_what_a_function_says(ask: Ask, code: str, passed: bool, said: str) -> N
 def test_a_module_that_is_missing(case: Case) -> None:
     answer = Asks("no.such.module:gate").answer(case)
     assert (answer.passed, answer.reason.partition(";")[0]) == (False, "there is no module no")
+
+
+def test_what_it_forks_may_end_as_it_likes(ask: Ask) -> None:
+    before = os._exit
+    child = "os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])"
+    forks = f"import os\ndef gate(case):\n  child = os.fork()\n  if not child: os._exit(7)\n  return {child} == 7"
+    assert ask(forks).passed
+    assert os._exit is before
 
 
 def test_ctrl_c_gets_through(ask: Ask) -> None:

@@ -152,6 +152,22 @@ def test_nobody_approves_a_request_of_their_own(found: list[Draft]) -> None:
             assert not any(is_same_person(name, request.by.name) for name in request.approvals)
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("Ada  Lovelace", "ada lovelace", True),
+        ("ada", "\u0430d\u0430", True),  # Cyrillic
+        ("NINA", "\u039dI\u039dA", True),  # Greek
+        ("\u039d\u03af\u03ba\u03bf\u03c2", "\u03bd\u03af\u03ba\u03bf\u03c2", True),  # one Greek name, capital and small
+        ("ada", "eda", False),
+        ("\u0438\u0440\u0430", "\u0438\u0434\u0430", False),
+    ],
+)
+def test_who_is_the_same_person(one: str, other: str, same: bool) -> None:
+    assert is_same_person(one, other) is same
+    assert is_same_person(other, one) is same
+
+
 @FEW
 @given(st.sets(st.integers(1, 300), max_size=80))
 def test_numbers_as_ranges(numbers: set[int]) -> None:

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from holdfast.core.key_patterns import mask_keys_in
+from holdfast.core.key_patterns import mask_keys_in, mask_keys_in_words
 
 # Put together here, so that no scanner takes them for real ones.
 _KEYS = [
@@ -72,6 +72,45 @@ def test_code_is_left_as_it_is(line: str) -> None:
     assert mask_keys_in(f"{line}\n") == (f"{line}\n", 0)
 
 
+@pytest.mark.parametrize("key", _KEYS)
+@pytest.mark.parametrize(
+    "form",
+    [
+        "it raised ValueError: password={} and more",
+        "token={}",
+        "token: {}",
+        "db_password: '{}'",
+        'he wrote {{"api_key":"{}"}}',
+        "aws_secret_access_key = {}",
+        "fetched from https://ada:{}@example.com/x",
+        "see https://example.com/?token={}",
+        "Authorization: Basic {}",
+        "sent with Bearer {}",
+        "for {} only",
+    ],
+)
+def test_what_people_say_keeps_no_key(key: str, form: str) -> None:
+    assert key not in mask_keys_in_words(form.format(key))
+    if form != "for {} only" and "Bearer" not in form:
+        assert "hunter2" not in mask_keys_in_words(form.format("hunter2"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "better on last season: +0.5 % auc",
+        "test/auc 0.71 >= 0.65, tokens: 512",
+        "at loss_per_token=0.51 now",
+        "the tokenizer: bert",
+        "callable checks:gate",
+        "s3://bucket/models/m-1 at 12:30",
+        "1-57,60",
+    ],
+)
+def test_what_people_say_is_left_as_it_is(text: str) -> None:
+    assert mask_keys_in_words(text) == text
+
+
 @pytest.mark.parametrize(
     "piece",
     [
@@ -81,6 +120,8 @@ def test_code_is_left_as_it_is(line: str) -> None:
         "eyJ" + "a" * 40,
         "-----BEGIN PRIVATE KEY-----",
         "token: ",
+        "token:",
+        "bearer ",
         'secret="',
         "A" * 99 + "=",
     ],
@@ -89,4 +130,5 @@ def test_a_hostile_text_takes_no_longer_than_its_length(piece: str) -> None:
     text = piece * (300_000 // len(piece))
     started = time.perf_counter()
     mask_keys_in(text)
+    mask_keys_in_words(text)
     assert time.perf_counter() - started < 5.0

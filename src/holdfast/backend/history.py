@@ -100,7 +100,7 @@ class HistoryStore:
             # MLflow's answers differ from version to version, and one may be lost; what stands there tells.
             kept = self.read(run_id)
             if kept.is_deleted:
-                raise _deleted(run_id) from None
+                raise _deleted(run_id, kept.model) from None
             if len(kept.texts) < number:
                 raise _not_written(number, error) from None
             return kept.texts[number - 1] == text
@@ -261,8 +261,9 @@ def _not_written(number: int, error: HoldfastError) -> HoldfastError:
     return HistoryError(f"Event {number} of a history is refused: {error.message[:200]}", error.hint)
 
 
-def _deleted(run_id: str) -> HistoryError:
+def _deleted(run_id: str, model: str = "") -> HistoryError:
+    restore = f"mlflow runs restore --run-id {run_id}"
     return HistoryError(
         f"Run {run_id}, which keeps a history in experiment {EXPERIMENT!r}, is deleted.",
-        f"mlflow runs restore --run-id {run_id}",
+        f"holdfast models repair {model}; or {restore}" if model else restore,
     )

@@ -21,8 +21,11 @@ from holdfast.cli import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from holdfast.backend.entities import ModelVersion, RegisteredModel
     from holdfast.cli.output import Output
+    from holdfast.errors import PromotionRefusedError
     from holdfast.registry import ModelRegistry, Promotion
 
 app = typer.Typer(
@@ -84,9 +87,10 @@ def promote(
 
     Example: holdfast models promote game-outcomes latest --to Production --reason "better on last season"
     """
-    from holdfast.cli.models_check import show_check
+    from holdfast.cli.models_check import hint_at_others, show_check
     from holdfast.cli.output import get_output
     from holdfast.core.stages import parse_stage
+    from holdfast.errors import PromotionRefusedError
 
     target = parse_stage(to)
     registry = _registry()
@@ -94,10 +98,14 @@ def promote(
     if dry_run:
         show_check(out, registry, name, version, target)
         return
-    done = registry.promote(name, version, target, reason=reason, override=override)
+    try:
+        done = registry.promote(name, version, target, reason=reason, override=override)
+    except PromotionRefusedError as error:
+        _show_refusal(out, name, version, target.value, error)
+        raise
     show_promotion(out, name, done)
     if target.holds_one and not json and registry.policy.rule_for(target).is_empty:
-        out.hint(f"no gate is set before {target.value} ([tool.holdfast.promotion])")
+        hint_at_others(out, registry, target, is_asked=bool(done.answers))
 
 
 @app.command("rollback")
@@ -123,9 +131,8 @@ def show_promotion(out: Output, name: str, done: Promotion) -> None:
     """Say what a promotion or a rollback did."""
     stage = "" if done.version.stage is None else done.version.stage.value
     if out.json:
-        checks = [{"check": a.check, "passed": a.passed, "reason": a.reason} for a in done.answers]
         event = None if done.event is None else done.event.number
-        told = {"archived": list(done.archived), "checks": checks, "event": event}
+        told = {"promoted": True, "archived": list(done.archived), "checks": _checks(done.answers), "event": event}
         out.data({**_version_dict(done.version), **told, "differs": [str(item) for item in done.elsewhere]})
         return
     for answer in done.answers:
@@ -138,6 +145,20 @@ def show_promotion(out: Output, name: str, done: Promotion) -> None:
         out.line(f"{name} version {number}: {stage} -> Archived")
     for item in done.elsewhere:
         out.hint(f"changed outside of Holdfast, and left so: {item} (holdfast models repair {name})")
+
+
+def _show_refusal(out: Output, name: str, version: str, to: str, error: PromotionRefusedError) -> None:
+    """Give a program the answers; the error itself says them to a person."""
+    if out.json:
+        told = {"promoted": False, "name": name, "version": version, "to": to, "checks": _checks(error.answers)}
+        out.data({**told, "error": error.message, "hint": error.hint})
+
+
+def _checks(answers: Sequence[object]) -> list[dict[str, Any]]:
+    from holdfast.core.promotion import CheckAnswer
+
+    found = [item for item in answers if isinstance(item, CheckAnswer)]
+    return [{"check": item.check, "passed": item.passed, "reason": item.reason} for item in found]
 
 
 def _registry() -> ModelRegistry:

@@ -44,20 +44,35 @@ def show_check(out: Output, registry: ModelRegistry, name: str, version: str, ta
     elif answers:
         rows = [[item.check, "passed" if item.passed else "refused", item.reason] for item in answers]
         out.table(f"Gates before {target.value}, {name} version {version}", ["gate", "answer", "why"], rows)
-    else:
-        out.line(f"No rule applies; {name} version {version} would be moved to {target.value}.")
-    if target.holds_one and not out.json:
-        _hint_at_others(out, registry, target)
+    if not out.json:
+        _conclude(out, registry, name, version, target, is_asked=bool(answers))
     if not all(item.passed for item in answers):
         raise typer.Exit(1)
 
 
-def _hint_at_others(out: Output, registry: ModelRegistry, target: Stage) -> None:
+def _conclude(out: Output, registry: ModelRegistry, name: str, version: str, target: Stage, *, is_asked: bool) -> None:
+    if registry.stage_of(name, version) is target:
+        out.line(f"{name} version {version} is {target.value} already; nothing would be changed.")
+    elif not is_asked:
+        out.line(f"No rule applies; {name} version {version} would be moved to {target.value}.")
+    if target.holds_one:
+        hint_at_others(out, registry, target, is_asked)
+
+
+def hint_at_others(out: Output, registry: ModelRegistry, target: Stage, is_asked: bool) -> None:
+    """Say which gates before Staging or Production are not set.
+
+    Args:
+        out: Where.
+        registry: Whose policy.
+        target: The stage.
+        is_asked: Whether anything was asked: gates, approvals, or whether the move is allowed.
+    """
     rule = registry.policy.rule_for(target)
     table = "[tool.holdfast.promotion" + (".staging]" if target.value == "Staging" else "]")
-    if rule.is_empty:
+    if rule.is_empty and not is_asked and not registry.policy.approvers(target):
         out.hint(f"no gate is set before {target.value} ({table})")
-    elif rule.unused_rows:
+    elif not rule.is_empty and rule.unused_rows:
         out.hint(f"not asked, since not set in {table}: {', '.join(rule.unused_rows)}")
 
 

@@ -51,13 +51,11 @@ def compare(
 
 
 def _write(path: Path, found: Comparison, every: bool) -> None:
-    from holdfast.artifacts.landing import disk_errors
+    from holdfast.cli.whole_file import write_whole
     from holdfast.registry.comparison.page import page_of
 
     # Names of files and params may hold half a surrogate pair, which no file takes.
-    content = page_of(found, every).encode("utf-8", "replace")
-    with disk_errors(f"Cannot write {path}"):
-        path.write_bytes(content)
+    write_whole(path, page_of(found, every).encode("utf-8", "replace"), "--html")
 
 
 def _show(out: Output, found: Comparison, every: bool) -> None:

@@ -68,13 +68,10 @@ def _measure(name: str, version: str, rule: DriftRule) -> DriftReport:
 
 
 def _write_page(path: Path, report: DriftReport, title: str) -> None:
+    from holdfast.cli.whole_file import write_whole
     from holdfast.core.drift_page import make_page
-    from holdfast.errors import InvalidInputError
 
-    try:
-        path.write_text(make_page(report, title), encoding="utf-8", errors="backslashreplace")
-    except OSError as error:
-        raise InvalidInputError(f"{path} cannot be written: {error.strerror}.", "give --html another file") from None
+    write_whole(path, make_page(report, title).encode("utf-8", "backslashreplace"), "--html")
 
 
 def _show(report: DriftReport, which: str) -> None:

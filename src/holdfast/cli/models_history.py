@@ -12,8 +12,10 @@ if TYPE_CHECKING:
     from holdfast.cli.output import Output
     from holdfast.core.history import Event
     from holdfast.registry.history.export import Chronicle
+    from holdfast.registry.history.problem import Problem
 
 _SHOWN = 50
+_NAMED = 5
 Name = Annotated[str, typer.Argument(help="The registered model's name.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else.")]
 
@@ -35,7 +37,7 @@ def history(
     """Show what was done to a model, the newest first: who, when, why, from where to where.
 
     JSON holds the events in order, every field as it was hashed, and whether the chain was found whole; CSV has a row
-    each. Example: holdfast models history game-outcomes --csv --into history.csv
+    each. The exit code is 1 where the chain is damaged. Example: holdfast models history game-outcomes --csv
     """
     from holdfast.cli.opening import open_existing
     from holdfast.cli.output import get_output
@@ -59,6 +61,7 @@ def history(
         _show(out, name, found, limit)
     if chronicle.problems:
         out.warn(f"this history is damaged: {chronicle.problems[0]}; see holdfast models audit {name}")
+        raise typer.Exit(1)
 
 
 def audit(
@@ -81,9 +84,7 @@ def audit(
     if json:
         out.data(found.to_dict())
     else:
-        for problem in found.problems:
-            out.line(f"{problem.place}: {problem.message}")
-            out.hint(f"  {problem.remedy}")
+        _show_problems(out, found.problems)
         for note in found.notes:
             out.hint(f"note: {note}")
         count = len(found.problems)
@@ -91,6 +92,17 @@ def audit(
         out.line(f"{name}: {said} ({found.events} events, {found.copies} copies at {found.place or 'no place'})")
     if not found.is_clean:
         raise typer.Exit(1)
+
+
+def _show_problems(out: Output, problems: tuple[Problem, ...]) -> None:
+    """Print each remedy once, after what it mends; of very much the first."""
+    for remedy in dict.fromkeys(problem.remedy for problem in problems):
+        mended = [problem for problem in problems if problem.remedy == remedy]
+        for problem in mended[:_NAMED]:
+            out.line(f"{problem.place}: {problem.message}")
+        if len(mended) > _NAMED:
+            out.line(f"and {len(mended) - _NAMED} more; see them all with --json")
+        out.hint(f"  {remedy}")
 
 
 def _as_json(chronicle: Chronicle, found: list[Event], whole: bool) -> str:
@@ -112,12 +124,9 @@ def _write(text: str, into: Path | None, out: Output) -> None:
     if into is None:
         typer.echo(text, nl=False)
         return
-    from holdfast.errors import InvalidInputError
+    from holdfast.cli.whole_file import write_whole
 
-    try:
-        into.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InvalidInputError(f"{into} cannot be written: {error.strerror}.", "give --into another file") from None
+    write_whole(into, text.encode(), "--into")
     out.hint(f"written to {into}")
 
 

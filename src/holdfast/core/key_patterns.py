@@ -1,4 +1,6 @@
-"""Keys and passwords of strangers in a text, found by their form, for texts such as a diff that are stored as they are.
+"""Keys and passwords of strangers in a text, found by their form, for texts that are stored as they are.
+
+`mask_keys_in` is for code (a diff), `mask_keys_in_words` for what people and errors say.
 
 The project's own secrets are found by their value (`holdfast.core.redaction`); these are those that nobody told us of.
 Every pattern takes time in proportion to the text.
@@ -8,7 +10,7 @@ from __future__ import annotations
 
 import re
 
-from holdfast.core.uris import MASK
+from holdfast.core.uris import MASK, mask_passwords_in
 
 _KEYS = re.compile(
     r"\b(?:"
@@ -44,6 +46,16 @@ _YAML = re.compile(
     r"(?!(?:str|bytes|int|float|bool|object|Any|None|SecretStr|Optional)\b)[^\s\"'\[{(][^\s\"'\[{(]{3,}\s*$",
     re.I | re.M,
 )
+# `it raised ValueError: password=hunter2 token: abc`: in running text, where nothing is code.
+_SAID = re.compile(
+    r"((?:password|passwd|passphrase|pwd|secret|token|(?:api|access|private|secret)[_\- ]?key|credentials?)\d{0,4})"
+    r"([\"']?\s{0,8}[:=]\s{0,8})"
+    r"(\"[^\"\n]*\"|'[^'\n]*'|\S+)",
+    re.IGNORECASE,
+)
+_AUTHORIZATION = re.compile(r"(\bauthorization[\"']?\s{0,8}[:=]\s{0,8}[\"']?(?:(?:basic|bearer)\s{1,8})?)\S+", re.I)
+_BEARER = re.compile(r"(\bbearer\s{1,8})[\w\-.~+/=]{16,}", re.I)
+_NUMBER = re.compile(r"[\d.]{1,8}[,;.)]?")
 
 
 def mask_keys_in(text: str) -> tuple[str, int]:
@@ -54,3 +66,22 @@ def mask_keys_in(text: str) -> tuple[str, int]:
     text, listed = _YAML.subn(rf"\g<1>{MASK}", text)
     text, keys = _KEYS.subn(MASK, text)
     return text, private + quoted + assigned + listed + keys
+
+
+def mask_keys_in_words(text: str) -> str:
+    """Return running text with what looks like a key or a password, in a URI too, replaced by `****`.
+
+    Whatever follows `password=` or `token:` is taken for one, up to the next blank, so that words may be lost; of
+    numbers after `token` (`loss_per_token=0.5`) none is.
+    """
+    if "://" in text:  # looking for schemes takes long where there are none
+        text = mask_passwords_in(text)
+    text = _SAID.sub(_without_value, text)
+    text = _BEARER.sub(rf"\g<1>{MASK}", _AUTHORIZATION.sub(rf"\g<1>{MASK}", text))
+    return mask_keys_in(text)[0]
+
+
+def _without_value(found: re.Match[str]) -> str:
+    name, mark, value = found.groups()
+    is_count = name.lower() == "token" and _NUMBER.fullmatch(value)
+    return found[0] if is_count else f"{name}{mark}{MASK}"

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from holdfast.core.history import Actor, Event, Kind
+from holdfast.core.lookalikes import are_alike
 from holdfast.core.stages import Stage, parse_stage
 
 
 def is_same_person(one: str, other: str) -> bool:
-    """Whether two names are one person's: case, blanks and ways to write a letter make no difference."""
-    first, second = (" ".join(unicodedata.normalize("NFKC", name).casefold().split()) for name in (one, other))
-    return first == second
+    """Whether two names are one person's: case, blanks, ways to write a letter, look-alikes make no difference."""
+    return are_alike(one, other)
 
 
 @dataclass
@@ -52,6 +51,7 @@ class VersionRecord:
         requests: What is asked for it, by stage.
         tags: The tags that Holdfast set (their value) or removed (None).
         is_registered: Whether its registration is in the history.
+        was_production: Whether it is, or ever was, Production.
         is_deleted: Whether it was deleted, with Holdfast.
     """
 
@@ -60,6 +60,7 @@ class VersionRecord:
     requests: dict[Stage, Request] = field(default_factory=dict)
     tags: dict[str, str | None] = field(default_factory=dict)
     is_registered: bool = False
+    was_production: bool = False
     is_deleted: bool = False
 
 
@@ -162,6 +163,7 @@ def _enter(ledger: Ledger, number: int, stage: Stage) -> None:
     if present is not None and present != number:
         ledger._of(present).stage = Stage.ARCHIVED
     ledger._of(number).stage = stage
+    ledger._of(number).was_production |= stage is Stage.PRODUCTION
     if stage is Stage.PRODUCTION and ledger.trail[-1:] != [number]:
         ledger.trail.append(number)
 

@@ -30,6 +30,9 @@ END_STATUSES = ("FINISHED", "FAILED", "KILLED")
 
 _KEY = re.compile(r"[/\w.\- :]+")
 _ALIAS = re.compile(r"[\w\-]+")
+_NUMBER = re.compile(r"[+-]?\d+")
+# What moves the cursor or turns the direction of writing: it breaks tables, and makes names look like others.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _VERSION_ALIAS = re.compile(r"[vV]\d+")
 
 
@@ -74,19 +77,20 @@ def check_model_name(name: object) -> str:
 
     Raises:
         InvalidInputError: The name is empty, holds `/` or `:`, is a path such as `.` or `..`, is longer than 256
-            characters, or holds what no database keeps.
+            characters, or holds line ends, tabs or other control characters, which MLflow would allow, or what no
+            database keeps.
     """
     if isinstance(name, str) and len(name) > MAX_MODEL_NAME_LENGTH:
         raise InvalidInputError(
             f"{name[:40]!r}… has {len(name)} characters, too many for the name of a registered model.",
             f"use {MAX_MODEL_NAME_LENGTH} at most",
         )
-    ok = isinstance(name, str) and name.strip() and not set(name) & set("/:\0") and _is_plain_path(name)
-    if ok and isinstance(name, str) and _is_unicode(name):
+    ok = isinstance(name, str) and name.strip() and not set(name) & set("/:") and _is_plain_path(name)
+    if ok and isinstance(name, str) and _is_unicode(name) and not _CONTROL.search(name):
         return name
     raise InvalidInputError(
         f"{name!r} is no name for a registered model.",
-        "use any text without '/' and ':', for example 'nba-game-outcome'",
+        "use any text of one line without '/' and ':', for example 'nba-game-outcome'",
     )
 
 
@@ -161,6 +165,21 @@ def check_version(version: object) -> int:
     if number is None or not 1 <= number <= MAX_VERSION:
         raise InvalidInputError(f"{version!r} is no model version.", "versions are whole numbers from 1 up")
     return number
+
+
+def as_version_or_word(wanted: object) -> int | str:
+    """Return the number of a version, or the word (a stage, an alias, `latest`) that says which one is meant.
+
+    Raises:
+        InvalidInputError: It is a number that no version has, or neither a number nor a text.
+    """
+    if isinstance(wanted, int) or (isinstance(wanted, str) and _NUMBER.fullmatch(wanted.strip())):
+        return check_version(wanted)
+    if isinstance(wanted, str) and wanted.strip():
+        return wanted.strip()
+    raise InvalidInputError(
+        f"{wanted!r} is no model version.", "give a whole number from 1 up, a stage, an alias or 'latest'"
+    )
 
 
 def check_experiment_name(name: object) -> str:

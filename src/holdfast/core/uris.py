@@ -34,6 +34,7 @@ _SHOWS_PATH = (*_ARTIFACT_STORES, *_DATABRICKS, "http", "https", "file")
 _LIKE_A_HOST = re.compile(r"(localhost|[\w\-]+(\.[\w\-]+)+)/")
 _RUN_ID = re.compile(r"[0-9a-zA-Z][0-9a-zA-Z_\-]*")
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._\-]{1,253}[A-Za-z0-9]")  # as botocore has it: old buckets have capitals
+_SERVED = "/mlflow-artifacts/artifacts"  # where an MLflow server has the files that it keeps for others
 _STAGES = {"none": "None", "staging": "Staging", "production": "Production", "archived": "Archived"}
 _ENCODE = "percent-encode @ : / ? # in user names and passwords"
 
@@ -320,15 +321,20 @@ def _normalize_s3(text: str, shown: str) -> str:
     return "s3://" + "/".join(parts)
 
 
-def normalize_model_uri(uri: str) -> str:
+def normalize_model_uri(uri: object) -> str:
     """Return a model URI in the form MLflow reads as it was meant.
 
     `runs://ID/path` becomes `runs:/ID/path`; `models://name/3` and `models://name/production`
     become `models:/name/3` and `models:/name/Production`; doubled slashes are squeezed.
 
     Raises:
-        InvalidInputError: The URI has no run id, path, name or version, or an unknown scheme.
+        InvalidInputError: The URI is no text, has no run id, path, name or version, or an unknown scheme, or is a page
+            of the web.
     """
+    if not isinstance(uri, str):
+        raise InvalidInputError(
+            f"The model URI {uri!r} is no text.", "write runs:/RUN_ID/model or models:/NAME/VERSION"
+        )
     text = uri.strip()
     scheme = scheme_of(text)
     rest = _trim(re.sub(r"/{2,}", "/", text.partition(":")[2])).lstrip("/")
@@ -340,6 +346,11 @@ def normalize_model_uri(uri: str) -> str:
         return _models_uri(text, rest)
     if scheme == "s3":
         return _normalize_s3(text, f"The model URI {mask_uri(text)}")
+    if scheme in ("http", "https") and _SERVED not in text:
+        raise InvalidInputError(
+            f"The model URI {mask_uri(text)} is no address of an MLflow server's files.",
+            "write runs:/RUN_ID/model, models:/NAME/VERSION, or fetch it and give the folder",
+        )
     if scheme in ("", "file", "http", "https", *_ARTIFACT_STORES):
         return text
     raise InvalidInputError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from holdfast.core.manifest import FileSum, Manifest
@@ -32,6 +33,11 @@ def measure_folder(folder: Path) -> Manifest:
     """Return what the files below a local folder are, but for the note that MLflow leaves where it loads a version."""
     found = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
     return Manifest({name: _sum(path) for name, path in found.items() if name != _NOTE})
+
+
+def measure_files(folder: Path, paths: Iterable[str]) -> Manifest:
+    """Return what these files below a local folder are; one that is missing is left out, and others are not read."""
+    return Manifest({name: _sum(folder / name) for name in paths if (folder / name).is_file()})
 
 
 def _sum(path: Path) -> FileSum:

@@ -145,7 +145,7 @@ def _of_run(run: Run) -> dict[str, Any]:
 
 def _of_code(tags: Mapping[str, str]) -> dict[str, Any]:
     """Return what the tags say of the code: Holdfast's own, else MLflow's, never some of both."""
-    is_ours = GIT_COMMIT_TAG in tags
+    is_ours = GIT_COMMIT_TAG in tags or (GIT_DIRTY_TAG in tags and MLFLOW_COMMIT_TAG not in tags)
     dirty = tags.get(GIT_DIRTY_TAG if is_ours else MLFLOW_DIRTY_TAG, "").lower()
     return {
         "commit": tags.get(GIT_COMMIT_TAG if is_ours else MLFLOW_COMMIT_TAG, ""),
@@ -157,10 +157,17 @@ def _of_code(tags: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
+def _how_to_commit(found: Lineage) -> str:
+    # The tracker notes the branch, author and what is uncommitted of a repository that has no commit yet.
+    if found.branch or found.is_dirty is not None:
+        return "the git repository had none yet; commit first, then train"
+    return "train inside a git repository, with the tracker"
+
+
 def _missing(found: Lineage) -> tuple[str, ...]:
     said = []
     if not found.commit:
-        said.append("no commit: train inside a git repository, with the tracker")
+        said.append(f"no commit: {_how_to_commit(found)}")
     elif found.is_dirty is None:
         said.append("not known whether anything was uncommitted: train with the tracker")
     elif found.is_dirty and not found.diff_file:

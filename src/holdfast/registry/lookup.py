@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from holdfast.backend.entities import ModelVersion
-from holdfast.core.names import check_alias, check_model_name, check_version
+from holdfast.core.names import as_version_or_word, check_alias, check_model_name
 from holdfast.core.stages import STAGE_TAG, Stage, parse_stage
 from holdfast.errors import NotFoundError
 from holdfast.project import Project
@@ -24,9 +24,10 @@ def find_version(project: Project, name: str, version: int | str) -> ModelVersio
         NotFoundError: There is none.
     """
     check_model_name(name)
-    if isinstance(version, int) or version.strip().isdecimal():
-        return with_stage(project.models.get_version(name, check_version(version)))
-    found = _find_by_word(project, name, version.strip())
+    wanted = as_version_or_word(version)
+    if isinstance(wanted, int):
+        return with_stage(project.models.get_version(name, wanted))
+    found = _find_by_word(project, name, wanted)
     if found is None:
         raise NotFoundError(
             f"Model {name!r} has no version {version!r}.", f"see its versions with `holdfast models show {name}`"

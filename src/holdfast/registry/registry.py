@@ -7,19 +7,28 @@ from typing import Any
 
 from holdfast.backend.entities import ModelVersion, RegisteredModel
 from holdfast.core.history import Event
-from holdfast.core.names import check_description, check_model_name, check_version
+from holdfast.core.names import as_version_or_word, check_description, check_model_name
 from holdfast.core.policy import PromotionPolicy, parse_policy
 from holdfast.core.promotion import CheckAnswer, PromotionRule
 from holdfast.core.stages import Stage, parse_stage
 from holdfast.errors import NotFoundError
 from holdfast.project import Project
 from holdfast.registry.changes.deleting import delete_version
-from holdfast.registry.changes.labels import check_first_tags, remove_alias, remove_tag, set_alias, set_tag
+from holdfast.registry.changes.labels import (
+    check_first_tags,
+    check_own_tags,
+    remove_alias,
+    remove_tag,
+    set_alias,
+    set_tag,
+)
 from holdfast.registry.changes.moving import Mover
 from holdfast.registry.changes.promoting import Promoter, Promotion
 from holdfast.registry.changes.registering import record_registration
 from holdfast.registry.changes.repairing import Repair, Repairs
 from holdfast.registry.changes.rolling_back import Rollback
+from holdfast.registry.gates.approval import Approvals
+from holdfast.registry.hiding import hide, hide_tags
 from holdfast.registry.history.approvals import Review, Reviews
 from holdfast.registry.history.export import events_of
 from holdfast.registry.lookup import find_in_stage, find_version, with_stage
@@ -151,11 +160,11 @@ class ModelRegistry:
         source = find_source(self._project, model_uri)
         if source.run_id is not None:
             self._project.settle_files(source.run_id)
-        text = self._project.redact(description or "")
+        text = hide(self._project, description or "")
         store = self._project.models
         store.ensure_model(name)
         made = store.create_version(
-            name, source.uri, source.run_id, source.model_id, text, self._project.redact.mapping(labels), await_s
+            name, source.uri, source.run_id, source.model_id, text, hide_tags(self._project, labels), await_s
         )
         if source.model_id is not None:
             self._project.runs.note_registration(source.model_id, name, made.version)
@@ -168,7 +177,7 @@ class ModelRegistry:
     def check(
         self, name: str, version: int | str, stage: str | Stage | None = Stage.PRODUCTION
     ) -> tuple[CheckAnswer, ...]:
-        """Ask what a promotion would ask, and change nothing.
+        """Ask what a promotion would ask, and change nothing; of a version that is there already, the gates alone.
 
         Args:
             name: The registered model.
@@ -180,7 +189,18 @@ class ModelRegistry:
             NotFoundError: There is no such version.
         """
         target = parse_stage(stage)
-        return self._promoter.check(self._mover.peek(name), self._number(name, version), target)
+        look, number = self._mover.peek(name), self._number(name, version)
+        answers = self._promoter.check(look, number, target)
+        is_there = look.ledger.version(number).stage is target
+        return tuple(item for item in answers if not (is_there and item.check == Approvals.name))
+
+    def stage_of(self, name: str, version: int | str) -> Stage:
+        """Return the stage a version is in by the model's history, whatever was changed by hand since.
+
+        Raises:
+            NotFoundError: There is no such version.
+        """
+        return self._mover.peek(name).ledger.version(self._number(name, version)).stage
 
     def promote(
         self,
@@ -332,7 +352,9 @@ class ModelRegistry:
                 or the key begins with `holdfast.`.
             NotFoundError: There is no such version.
         """
-        return set_tag(self._mover, name, self._number(name, version), key, str(value), reason)
+        check_own_tags(name, {key: str(value)})
+        shown = hide_tags(self._project, {key: str(value)})[key]
+        return set_tag(self._mover, name, self._number(name, version), key, shown, reason)
 
     def remove_tag(self, name: str, version: int | str, key: str, *, reason: str = "") -> Event | None:
         """Remove a tag of a version; None where it is not set.
@@ -343,31 +365,35 @@ class ModelRegistry:
         """
         return remove_tag(self._mover, name, self._number(name, version), key, reason)
 
-    def repair(self, name: str, accept: bool = False, dry_run: bool = False, *, reason: str = "") -> Repair:
+    def repair(
+        self, name: str, accept: bool = False, dry_run: bool = False, *, reason: str = "", begin_anew: bool = False
+    ) -> Repair:
         """Bring stage, alias and tag, and the aliases and tags that were set here, back in step with the history.
 
         What the history has lost is brought back from its copies in the artifact store first, and copies that are
-        missing are written. Versions and aliases that came or went around Holdfast are recorded. Where nothing is out
-        of step, nothing is written.
+        missing are written; a history that was changed in the database goes on in a run of its own, with the events as
+        the copies have them. Versions and aliases that came or went around Holdfast are recorded. A model that has no
+        history, or another one's, begins one. Where nothing is out of step, nothing is written.
 
         Args:
             name: The registered model.
             accept: Whether the registry is right and not the history: it is then taken as it is.
             dry_run: Whether to say only what there is to do.
             reason: Why; it is kept in the history.
+            begin_anew: Whether a history that is damaged, or gone, and whose copies are not whole either, may begin
+                anew, knowing nothing of the past.
 
         Raises:
-            HistoryError: The history is damaged, or gone with all its copies.
+            HistoryError: The history is damaged or gone, and its copies are not whole.
             NotFoundError: There is no such model.
             BackendError: The registry is out of reach; what was recorded by then is carried out by the next call.
         """
         check_model_name(name)
         repairs = Repairs(self._project, self._mover)
-        return repairs.examine(name) if dry_run else repairs.run(name, accept, reason)
+        return repairs.examine(name) if dry_run else repairs.run(name, accept, reason, begin_anew)
 
     def _number(self, name: str, version: int | str) -> int:
         """Return the number of the version that is meant; only a word needs a look."""
         check_model_name(name)
-        if isinstance(version, int) or version.strip().isdecimal():
-            return check_version(version)
-        return self.get(name, version).version
+        wanted = as_version_or_word(version)
+        return wanted if isinstance(wanted, int) else self.get(name, wanted).version

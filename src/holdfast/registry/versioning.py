@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from holdfast.backend.entities import ModelVersion
-from holdfast.core.names import check_version
+from holdfast.core.names import as_version_or_word, check_version
 from holdfast.core.stages import Stage, parse_stage
 from holdfast.errors import HoldfastError, InvalidInputError, NotFoundError
 from holdfast.logs import get_logger
@@ -140,14 +140,15 @@ class ModelVersioning:
         Args:
             model_name: The registered model.
             version: Its number.
-            stage: None, Staging, Production or Archived, in any case.
+            stage: Staging, Production, Archived or the text `None`, in any case. Python's None is no stage here: a
+                variable that was forgotten moves nothing.
             reason: Why; kept in the history.
 
         Returns:
             Whether it is in that stage now; the reason why not, a gate that refuses for one, is logged as an error.
         """
         try:
-            self.registry.promote(model_name, check_version(version), parse_stage(stage), reason=reason)
+            self.registry.promote(model_name, check_version(version), _given(stage), reason=reason)
         except HoldfastError as error:
             _log.error("promotion failed", model=model_name, version=version, reason=error.message, hint=error.hint)
             return False
@@ -177,14 +178,16 @@ class ModelVersioning:
     ) -> dict[str, Any] | None:
         """Return a version by number, stage or alias; the newest one where none of them is given.
 
+        Where a stage and a number are given, both must hold.
+
         Args:
             model_name: The registered model.
             stage: A stage in any case, or an alias.
-            version: A number from 1 up; wins over `stage`.
+            version: A number from 1 up.
             alias: An alias, with or without its @.
 
         Returns:
-            What `register_model` returns, or None where there is no such version.
+            What `register_model` returns, or None where there is no such version, or it is not in that stage.
 
         Raises:
             InvalidInputError: `version` is no number from 1 up (0 is not "not given"), or `alias` is given beside one
@@ -194,9 +197,17 @@ class ModelVersioning:
         if alias is not None and (stage is not None or version is not None):
             raise InvalidInputError("An alias is given, and a stage or version beside it.", "give one of them")
         try:
-            return describe(self.registry.get(model_name, _wanted(stage, version, alias)))
+            found = self.registry.get(model_name, _wanted(stage, version, alias))
+            is_meant = version is None or stage is None or self._is_in(found, stage)
         except NotFoundError:
             return None
+        return describe(found) if is_meant else None
+
+    def _is_in(self, found: ModelVersion, stage: str) -> bool:
+        word = as_version_or_word(stage)
+        if str(word).lower() in {known.value.lower() for known in Stage}:
+            return (found.stage or Stage.NONE) is parse_stage(word)
+        return self.registry.get(found.name, word).version == found.version
 
     def get_model_by_version(self, model_name: str, version: int | str) -> dict[str, Any] | None:
         """Return the version of this number, or None."""
@@ -290,6 +301,14 @@ def describe(version: ModelVersion) -> dict[str, Any]:
         "tags": dict(version.tags),
         "created_ms": version.created_ms,
     }
+
+
+def _given(stage: str | None) -> Stage:
+    if stage is None:
+        raise InvalidInputError(
+            "No stage is given.", "give Staging, Production, Archived or, to leave them all, the text 'None'"
+        )
+    return parse_stage(stage)
 
 
 def _wanted(stage: str | None, version: int | str | None, alias: str | None) -> int | str:

@@ -8,6 +8,8 @@ from holdfast.errors import RegistryError
 from holdfast.registry.changes.moving import Done, Look, Mover
 from holdfast.registry.lookup import with_stage
 
+_ROLLBACK = "a rollback would go back to it"
+
 
 def delete_version(mover: Mover, name: str, number: int, force: bool, reason: str) -> Event:
     """Delete a version; see `ModelRegistry.delete`."""
@@ -17,7 +19,7 @@ def delete_version(mover: Mover, name: str, number: int, force: bool, reason: st
         if kept_for and not force:
             raise RegistryError(
                 f"{name} version {number} is not deleted: {'; '.join(kept_for)}.",
-                "move it to Archived, or take its aliases away, first; or delete it all the same with --force",
+                _way_out(kept_for),
             )
         record = look.ledger.version(number)
         return mover.histories.draft(
@@ -47,6 +49,13 @@ def why_kept(look: Look, number: int) -> list[str]:
     reasons = [f"it is {stage.value}" for stage in Stage if stage.holds_one and stage in said]
     reasons += [f"alias {alias!r} points at it" for alias in version.aliases]
     if look.ledger.rollback_target == number:
-        reasons.append("a rollback would go back to it")
+        reasons.append(_ROLLBACK)
     approved = [stage.value for stage, request in record.requests.items() if request.approvals]
     return reasons + [f"it is approved for {stage}" for stage in approved]
+
+
+def _way_out(kept_for: list[str]) -> str:
+    """Return the hint; what a rollback goes back to stays that, whatever is done to it."""
+    if _ROLLBACK in kept_for:
+        return "delete it all the same with --force"
+    return "move it to Archived, or take its aliases away, first; or delete it all the same with --force"

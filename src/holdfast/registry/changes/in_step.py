@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from holdfast.backend.entities import ModelVersion, RegisteredModel
 from holdfast.backend.registry import RegistryStore, StageMove
@@ -17,6 +18,8 @@ from holdfast.core.history import Event, Kind
 from holdfast.core.ledger import Ledger, fold
 from holdfast.core.stages import STAGE_TAG, Stage, parse_stage
 
+# How long after its event a change may still be carried out.
+_LATE_S = 300
 _HOLDING = (Stage.PRODUCTION, Stage.STAGING)
 MOVES = (Kind.MOVED, Kind.ROLLED_BACK)
 
@@ -99,44 +102,80 @@ def _text(number: int | None) -> str | None:
     return None if number is None else str(number)
 
 
-def unfinished(events: Sequence[Event], found: Iterable[Difference]) -> list[Difference]:
-    """Return the differences that a change which was cut short leaves: a place holds what was true once.
+def unfinished(events: Sequence[Event], found: Sequence[Difference]) -> list[Difference]:
+    """Return the differences that a change which was cut short leaves.
 
-    What was never true was put there by somebody else's hand.
+    Such a change was one of the last: it leaves what a place held before it, or what it put there. What else is found
+    was put there by somebody's hand, and so was all that goes with it: who moves another version into Production
+    archives the one that was there, and only both together are undone or left.
     """
-    past = _Past()
-    for event in events:
-        past.add(event)
-    return [item for item in found if past.had(item)]
+    past = _Past(events)
+    by_hand = [item for item in found if not past.had(item)]
+    touched = {stage for item in by_hand for stage in stages_of(item)}
+    return [item for item in found if item not in by_hand and not touched & stages_of(item)]
+
+
+def stages_of(item: Difference) -> set[Stage]:
+    """Return which of Staging and Production a difference is about."""
+    if item.place.startswith("alias "):
+        return {stage for stage in _HOLDING if item.place == f"alias {stage.alias}"}
+    of_stage = item.place in ("stage", f"tag {STAGE_TAG}")
+    return {stage for stage in _HOLDING if of_stage and stage.value in (item.found, item.should)}
 
 
 class _Past:
-    """What each place has held, from the first event to the last; nothing at first."""
+    """What each place has held lately: before the changes of the last minutes, and by each of them.
 
-    def __init__(self) -> None:
+    A writer who was overtaken may write for as long as a call is tried again; counted from the last event.
+    """
+
+    def __init__(self, events: Sequence[Event]) -> None:
         self._values: dict[tuple[int | None, str], set[str | None]] = {}
+        since = "" if not events else _earlier(events[-1].at)
+        late = [event for event in events if event.at >= since]
+        self._base = fold(events[: len(events) - len(late)])
+        for number, record in self._base.versions.items():
+            self._enter(number, record.stage)
+        for event in late:
+            self._add(event)
 
     def had(self, item: Difference) -> bool:
-        """Whether a place held what is found there now."""
+        """Whether a place held lately what is found there now."""
         if item.place == "version":
             return item.should is None  # recorded as deleted, and still there
-        first = {None, Stage.NONE.value} if item.place in ("stage", f"tag {STAGE_TAG}") else {None}
-        about = None if item.place.startswith("alias ") else item.version
-        return item.found in self._values.get((about, item.place), set()) | first
+        return item.found in self._before(item) | self._values.get(self._key(item), set())
 
-    def add(self, event: Event) -> None:
-        """Take in what an event put where."""
+    def _key(self, item: Difference) -> tuple[int | None, str]:
+        return (None if item.place.startswith("alias ") else item.version, item.place)
+
+    def _before(self, item: Difference) -> set[str | None]:
+        kind, _, key = item.place.partition(" ")
+        record = self._base.version(item.version)
+        if kind == "alias":
+            holding = next((stage for stage in _HOLDING if stage.alias == key), None)
+            return {_text(self._base.aliases.get(key) if holding is None else self._base.holder(holding))}
+        if kind == "tag" and key != STAGE_TAG:
+            return {record.tags.get(key)}
+        return {record.stage.value, None} if record.stage is Stage.NONE else {record.stage.value}
+
+    def _add(self, event: Event) -> None:
         details, version = event.draft.details, event.version
         if event.kind is Kind.ADOPTED:
             self._adopt(fold([event]))
         elif event.kind in MOVES and version is not None:
-            self._enter(version, event.draft.to_stage or Stage.NONE)
-            for number in event.draft.archived:
-                self._enter(number, Stage.ARCHIVED)
-        elif event.kind is Kind.ALIAS_SET:
-            self._put(None, f"alias {details.get('alias')}", str(version))
-        elif event.kind is Kind.TAGGED:
-            self._put(version, f"tag {details.get('key')}", str(details.get("value")))
+            self._move(version, event)
+        elif event.kind in (Kind.ALIAS_SET, Kind.ALIAS_REMOVED):
+            self._put(None, f"alias {details.get('alias')}", _text(version if event.kind is Kind.ALIAS_SET else None))
+        elif event.kind in (Kind.TAGGED, Kind.UNTAGGED):
+            value = str(details.get("value")) if event.kind is Kind.TAGGED else None
+            self._put(version, f"tag {details.get('key')}", value)
+
+    def _move(self, version: int, event: Event) -> None:
+        if event.draft.from_stage is not None and event.draft.from_stage.alias:
+            self._put(None, f"alias {event.draft.from_stage.alias}", None)
+        self._enter(version, event.draft.to_stage or Stage.NONE)
+        for number in event.draft.archived:
+            self._enter(number, Stage.ARCHIVED)
 
     def _adopt(self, found: Ledger) -> None:
         for number, record in found.versions.items():
@@ -145,6 +184,11 @@ class _Past:
                 self._put(number, f"tag {key}", value)
         for alias, of in found.aliases.items():
             self._put(None, f"alias {alias}", _text(of))
+        # Nothing is written by who finds a registry as it is: tags and aliases of it may be missing.
+        for number in found.versions:
+            self._put(number, f"tag {STAGE_TAG}", None)
+        for stage in _HOLDING:
+            self._put(None, f"alias {stage.alias}", None)
 
     def _enter(self, number: int, stage: Stage) -> None:
         self._put(number, "stage", stage.value)
@@ -156,6 +200,11 @@ class _Past:
 
     def _put(self, version: int | None, place: str, value: str | None) -> None:
         self._values.setdefault((version, place), set()).add(value)
+
+
+def _earlier(at: str) -> str:
+    moment = datetime.fromisoformat(at) - timedelta(seconds=_LATE_S)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
 
 
 def of_event(event: Event, before: Ledger, after: Ledger, view: View) -> list[Difference]:

@@ -11,20 +11,24 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 from holdfast.backend.entities import ModelVersion, RegisteredModel
 from holdfast.core.history import Draft, Event
 from holdfast.core.ledger import Ledger
 from holdfast.core.stages import Stage
 from holdfast.errors import BackendError, HoldfastError, InvalidInputError, NotFoundError, RegistryError
+from holdfast.logs import get_logger
 from holdfast.project import Project
 from holdfast.registry.changes.in_step import Difference, View, differences, of_event, unfinished, write
 from holdfast.registry.history.book import Book, Histories, is_anew
 from holdfast.registry.history.mirror import Mirror
 from holdfast.registry.history.outbox import Outbox
 
+_log = get_logger(__name__)
 _TRIES = 400
 _LONGEST_PAUSE_S = 0.5
+_CARRIED_OUT_IN_S = 5
 _PROMPT_TAG = "mlflow.prompt.is_prompt"
 
 
@@ -161,6 +165,9 @@ class Mover:
         left = unfinished(look.book.events, differences(look.ledger, look.view))
         if not left:
             return []
+        if _is_old(look.book):
+            places = [str(item) for item in left[:5]]
+            _log.warning("finishing a change that was cut short", model=look.view.model.name, places=places)
         # Whoever stopped short of the registry may have stopped short of the copy.
         Mirror(self._project, look.book.kept).catch_up()
         return write(self._project.models, look.view.model.name, left, alone=True)
@@ -190,6 +197,13 @@ class Mover:
             look = self.look(book.model)
             known = len(look.book.events)
             self.finish(look)
+
+
+def _is_old(book: Book) -> bool:
+    """Whether whoever wrote the last event had the time to carry it out."""
+    if book.last is None:
+        return False
+    return datetime.now(UTC) - datetime.fromisoformat(book.last.at) > timedelta(seconds=_CARRIED_OUT_IN_S)
 
 
 def _concerns(item: Difference, target: Stage | None) -> bool:

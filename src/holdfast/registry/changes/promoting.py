@@ -12,7 +12,7 @@ from holdfast.core.promotion import CheckAnswer
 from holdfast.core.stages import STAGE_TAG, Stage
 from holdfast.errors import InvalidInputError, PromotionRefusedError, RegistryError
 from holdfast.project import Project
-from holdfast.registry.changes.in_step import Difference
+from holdfast.registry.changes.in_step import Difference, differences, stages_of, unfinished
 from holdfast.registry.changes.moving import Look, Mover
 from holdfast.registry.gates.approval import Approvals
 from holdfast.registry.gates.case import Case
@@ -131,7 +131,7 @@ class Promoter:
             archived=whom_it_replaces(look, number, target),
             checksum=seen or record.checksum,
             gates=recorded(asked.last),
-            details={} if override is None else {"override": override},
+            details=({} if override is None else {"override": override}) | _put_right(look, target),
         )
 
     def _ask(self, look: Look, found: ModelVersion, target: Stage) -> _Answered:
@@ -144,6 +144,14 @@ class Promoter:
         registered = partial(Mirror(self._project, look.book.kept).manifest, record.checksum)
         with Case(self._project, found, target, present, record.checksum, registered) as case:
             return _Answered(ask(gates, case), case.measured)
+
+
+def _put_right(look: Look, target: Stage) -> dict[str, list[str]]:
+    """Return what stands in the way of a move because somebody changed it by hand; the move writes over it."""
+    found = differences(look.ledger, look.view)
+    left = set(unfinished(look.book.events, found))
+    by_hand = [str(item) for item in found if item not in left and target in stages_of(item)]
+    return {"changed_by_hand": by_hand[:5]} if by_hand else {}
 
 
 def check_ready(version: ModelVersion, target: Stage) -> None:
@@ -204,6 +212,7 @@ def _refuse_unless_passed(
         raise PromotionRefusedError(
             f"{version.name} version {version.version} may not become {target.value}: {said}.",
             _remedy(version, standing),
+            answers=answers,
         )
 
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from holdfast.backend.history import HISTORY_TAG, HistoryRun
-from holdfast.core.history import MAX_REASON_LENGTH, Draft, Event, Kind
+from holdfast.core.history import MAX_REASON_LENGTH, Draft, Event, Kind, broken_links
 from holdfast.core.ledger import as_ranges
 from holdfast.errors import NotFoundError, RegistryError
 from holdfast.project import Project
@@ -16,12 +16,15 @@ from holdfast.registry.changes.as_found import as_found
 from holdfast.registry.changes.in_step import Difference, differences, unfinished, write
 from holdfast.registry.changes.moving import Done, Look, Mover
 from holdfast.registry.changes.registering import record_registration
+from holdfast.registry.history.adopting import MADE_AGAIN
 from holdfast.registry.history.book import check_whole
+from holdfast.registry.history.export import gaps
 from holdfast.registry.history.mirror import Mirror
 from holdfast.registry.history.restoring import restore_history
 
 _TRIES = 50
 _DELETED = "its run is deleted"
+_DAMAGED = "it is damaged: "
 _SHOWN = 20
 
 
@@ -58,10 +61,15 @@ class Repair:
         unrecorded: Versions that were registered around Holdfast.
         gone: Versions that were deleted around Holdfast; they cannot be brought back.
         aliases: Aliases that were set around Holdfast, which the history does not know.
-        lost: What the registry has lost of the history: `all of it`, `its run is deleted`, `events 4-7`, or an empty
-            text.
+        lost: What the registry has lost of the history: `all of it`, `its run is deleted`, `events 4-7`, `it is
+            damaged: ` and where, or an empty text.
         copies: Events whose copy in the artifact store is missing.
         restored: Events that were brought back from their copies.
+        begins: Why a history begins here: the model has none, or is another one than its history is of; or an empty
+            text.
+        adopts: What of the registry it begins with.
+        not_kept: What stands in the registry and contradicts that.
+        renamed_from: The name that the history knows the model by, where that was another.
         events: What the repair wrote into the history; empty where it was only asked what there is to do.
     """
 
@@ -73,12 +81,17 @@ class Repair:
     lost: str = ""
     copies: tuple[int, ...] = ()
     restored: tuple[int, ...] = ()
+    begins: str = ""
+    adopts: tuple[str, ...] = ()
+    not_kept: tuple[str, ...] = ()
+    renamed_from: str = ""
     events: tuple[Event, ...] = ()
 
     @property
     def is_needed(self) -> bool:
         """Whether there is something to do."""
-        return any((self.findings, self.unrecorded, self.gone, self.aliases, self.lost, self.copies, self.restored))
+        around = (self.findings, self.unrecorded, self.gone, self.aliases)
+        return any((*around, self.lost, self.copies, self.restored, self.begins, self.renamed_from))
 
 
 class Repairs:
@@ -105,20 +118,29 @@ class Repairs:
             return Repair(name, lost=lost)  # the rest can be told only when it is back
         look = self._seen(self._mover.peek(name))
         check_whole(look.book)
-        return replace(self._compared(look), lost=lost, copies=self._without_copy(look.book.kept))
+        if not look.book.kept.run_id:
+            return replace(_beginning(look, self._has_history(look)), lost=lost)
+        renamed = look.book.events[-1].model
+        found = replace(self._compared(look), lost=lost, copies=self._without_copy(look.book.kept))
+        return replace(found, renamed_from=renamed if renamed != name else "")
 
-    def run(self, name: str, accept: bool = False, reason: str = "") -> Repair:
+    def run(self, name: str, accept: bool = False, reason: str = "", begin_anew: bool = False) -> Repair:
         """Repair a model; see `ModelRegistry.repair`."""
         lost = self._lost(name)
-        restored = tuple(restore_history(self._project, name)) if lost else ()
+        restored = tuple(restore_history(self._project, name, begin_anew)) if lost else ()
         before = replace(self.examine(name), lost=lost, restored=restored)
         if not before.is_needed:
             return before
+        begun = self._mover.settled(name).book.last if before.begins else None
         events = [
-            *self._bring_in_step(name, accept, reason),
+            begun,
+            self._note_restored(name, before) if lost else None,
+            # What a history begins with was taken from the registry already.
+            *self._bring_in_step(name, accept and not before.begins, reason),
             *(self._note_deletion(name, number) for number in before.gone),
             *(self._note_alias(name, *item) for item in before.aliases),
             *(self._note_version(name, number) for number in before.unrecorded),
+            self._note_renaming(name) if before.renamed_from else None,
         ]
         Mirror(self._project, self._mover.look(name).book.kept).fill()
         written = tuple(event for event in events if event is not None)
@@ -137,7 +159,11 @@ class Repairs:
             return "all of it"
         if kept.is_deleted:
             return _DELETED
+        if broken := broken_links(kept.texts):
+            return f"{_DAMAGED}{broken[0]}"
         events = Mirror(self._project, kept).lost()
+        if not events and kept.beyond:
+            return f"{_DAMAGED}{gaps(kept)[0]}"
         return f"events {as_ranges(events)}" if events else ""
 
     def _seen(self, look: Look) -> Look:
@@ -146,6 +172,10 @@ class Repairs:
         if has_stages or self._project.models.has_stages(look.view.model.name):
             return look
         return replace(look, view=replace(look.view, has_stages=False))
+
+    def _has_history(self, look: Look) -> bool:
+        book = self._mover.histories.find(look.view.model)
+        return book is not None and bool(book.events)
 
     def _compared(self, look: Look) -> Repair:
         found = _mendable(look)
@@ -183,6 +213,22 @@ class Repairs:
         why = reason or "the registry was brought back in step with the history"
         return self._mover.histories.draft(Kind.REPAIRED, reason=why, details=_told(found))
 
+    def _note_restored(self, name: str, before: Repair) -> Event | None:
+        how = "it begins anew" if before.begins else "it was brought back"
+        why = f"the history was lost ({before.lost}); {how}"
+        details: dict[str, Any] = {"lost": before.lost, "restored": as_ranges(before.restored)}
+        draft = self._mover.histories.draft(Kind.REPAIRED, reason=why[:MAX_REASON_LENGTH], details=details)
+        return _event(self._mover.change(name, lambda _: draft))
+
+    def _note_renaming(self, name: str) -> Event | None:
+        def decide(look: Look) -> Draft | None:
+            last = look.book.last
+            if last is None or last.model == name:
+                return None
+            return self._mover.histories.draft(Kind.REPAIRED, reason=f"the model was renamed from {last.model}")
+
+        return _event(self._mover.change(name, decide))
+
     def _note_deletion(self, name: str, number: int) -> Event | None:
         def decide(look: Look) -> Draft | None:
             record = look.ledger.version(number)
@@ -211,6 +257,19 @@ class Repairs:
     def _note_version(self, name: str, number: int) -> Event | None:
         version = self._project.models.get_version(name, number)
         return record_registration(self._project, self._mover, version, "it was registered around Holdfast")
+
+
+def _beginning(look: Look, is_made_again: bool) -> Repair:
+    """Return what a history would begin with."""
+    details = look.book.events[-1].draft.details
+    stages = [f"{stage}: {numbers}" for stage, numbers in details["stages"].items() if numbers]
+    aliases = [f"alias {alias}: {number}" for alias, number in details["aliases"].items()]
+    return Repair(
+        look.view.model.name,
+        begins=MADE_AGAIN if is_made_again else "there is no history yet",
+        adopts=(*stages, *aliases),
+        not_kept=tuple(details.get("found", ())),
+    )
 
 
 def _mendable(look: Look) -> list[Difference]:

@@ -94,6 +94,11 @@ def _target(look: Look, wanted: int | None) -> int:
             f"No version of {name!r} was Production before{'' if present is None else f' version {present}'}.",
             "name one with --to, or promote one",
         )
+    if number != present and number in look.view.versions and not look.ledger.version(number).was_production:
+        raise RegistryError(
+            f"{name} version {number} was never Production, so there is nothing to go back to.",
+            f"promote it: holdfast models promote {name} {number}",
+        )
     if number == present:
         raise RegistryError(
             f"{name} version {number} is Production already.", f"see `holdfast models history {name}` for earlier ones"

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from holdfast.core.promotion import CheckAnswer
 from holdfast.errors import ArtifactError, InvalidInputError, NotFoundError
 from holdfast.registry.gates.case import Case
+from holdfast.registry.hiding import hide
 
 # What a history keeps of a reason.
 MAX_REASON = 600
@@ -36,7 +37,7 @@ def answered(name: str, case: Case, look: Callable[[], str]) -> CheckAnswer:
         if error.retryable:
             raise
         passed, reason = False, error.message
-    return CheckAnswer(name, passed, in_short(case.project.redact(reason)))
+    return CheckAnswer(name, passed, in_short(hide(case.project, reason)))
 
 
 def in_short(text: str, limit: int = MAX_REASON) -> str:

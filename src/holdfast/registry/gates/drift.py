@@ -13,7 +13,7 @@ from holdfast.core.drift_columns import read_table
 from holdfast.core.drift_page import summarize
 from holdfast.core.evidence import DriftRule
 from holdfast.core.promotion import CheckAnswer
-from holdfast.errors import DataError, InvalidInputError, MissingDependencyError
+from holdfast.errors import DataError, InvalidInputError, MissingDependencyError, NotFoundError
 from holdfast.project import Project
 from holdfast.registry.gates.case import Case
 
@@ -45,7 +45,7 @@ class NoDrift:
             )
         try:
             report = measure_run(case.project, case.run, self.rule)
-        except (DataError, InvalidInputError, MissingDependencyError) as error:
+        except (DataError, InvalidInputError, MissingDependencyError, NotFoundError) as error:
             return CheckAnswer(self.name, False, f"{error.message.rstrip('.')}: {error.hint}")
         return CheckAnswer(self.name, report.passed, describe(report))
 
@@ -59,7 +59,8 @@ def measure_run(project: Project, run: Run, rule: DriftRule) -> DriftReport:
         rule: As of `NoDrift`.
 
     Raises:
-        DataError: A file is missing or is no table, or the two cannot be compared.
+        NotFoundError: The run has no such reference.
+        DataError: A file is no table, the new data is missing, or the two cannot be compared.
         MissingDependencyError: numpy, scipy or pandas is not installed.
         ArtifactError: The store cannot be reached.
     """
@@ -72,9 +73,9 @@ def _fetch_reference(project: Project, run: Run, path: str) -> pd.DataFrame:
     if not any(
         item.path == path and not item.is_dir for item in project.artifacts.list_files(run.artifact_uri, folder)
     ):
-        raise DataError(
+        raise NotFoundError(
             f"Run {run.run_id} has no file {path} with a sample of its training data.",
-            "log one with log_reference(training_inputs), or name another artifact",
+            "log one while training, tracker.log_reference(training_inputs), or name another artifact",
         )
     with tempfile.TemporaryDirectory(prefix="holdfast-drift-") as scratch:
         return _read(project.artifacts.download(run.artifact_uri, path, Path(scratch)))

@@ -13,6 +13,7 @@ from typing import Any
 from holdfast.core.promotion import CheckAnswer
 from holdfast.registry.gates.answering import NotPassedError, answered
 from holdfast.registry.gates.case import Case
+from holdfast.registry.gates.sudden_end import no_sudden_end
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,8 @@ class Asks:
 
     It is called with the `Case`, and returns whether the version passes: True or False, that with a reason, or a
     `CheckAnswer`. It runs in this process, and what it prints goes to stderr. A version that it raises about does not
-    pass.
+    pass, nor one about which it ends the process: `sys.exit` and `os._exit` raise while it is asked (not what native
+    code does).
 
     Attributes:
         path: `package.module:function`, found as `import` does, or in the working directory or the project's root.
@@ -41,7 +43,7 @@ class Asks:
     def _look(self, case: Case) -> str:
         # SystemExit too is only this function's word on this version.
         try:
-            with _project_on_path(case), contextlib.redirect_stdout(sys.stderr):
+            with _project_on_path(case), no_sudden_end(), contextlib.redirect_stdout(sys.stderr):
                 passed, reason = _meant(_find(self.path)(case))
         except (Exception, SystemExit) as error:
             if isinstance(error, NotPassedError):

@@ -14,6 +14,7 @@ from holdfast.registry.checksums import measure_folder
 from holdfast.registry.gates.answering import NotPassedError, answered, in_short
 from holdfast.registry.gates.case import Case
 from holdfast.registry.gates.mlmodel import read_mlmodel
+from holdfast.registry.hiding import hide
 
 
 @dataclass(frozen=True)
@@ -72,5 +73,5 @@ _STEPS = {
 def _why_not(trial: Trial, case: Case) -> str:
     reason = _STEPS.get(trial.step, "it cannot be tried: {}").format(trial.error)
     # After an exception, what was printed last is that exception again.
-    said = in_short(case.project.redact(trial.printed), 300) if trial.step in ("end", "time") else ""
+    said = in_short(hide(case.project, trial.printed), 300) if trial.step in ("end", "time") else ""
     return f"{reason}; it said: {said}" if said else reason

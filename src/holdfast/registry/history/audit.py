@@ -20,9 +20,11 @@ from holdfast.core.uris import mask_uri
 from holdfast.errors import HistoryError, HoldfastError, NotFoundError
 from holdfast.project import Project
 from holdfast.registry.history.audit_registry import against_registry, of_files
+from holdfast.registry.history.book import Book, is_anew
 from holdfast.registry.history.export import find_registered, gaps
 from holdfast.registry.history.mirror import Mirror, in_order
 from holdfast.registry.history.problem import Problem
+from holdfast.registry.history.restoring import damage_of, whole_copies
 
 
 @dataclass(frozen=True)
@@ -79,14 +81,17 @@ def audit(project: Project, name: str, all_files: bool = False) -> Audit:
     problems += [*gone, *unread]
     if not unread:
         problems += _of_copies(kept.texts, copies, name, mask_uri(mirror.place))
-    problems += _of_chain(kept, name)
+    problems += _of_chain(kept, in_order(copies), name)
     notes: list[str] = []
     events = _believed(kept.texts, in_order(copies))
     if events is None:
         notes.append("neither the registry's events nor their copies can be read, so nothing is compared with them")
+    elif is_anew(model, Book(name, kept, tuple(events))):
+        # It has no tag of a history yet, which is nothing that somebody removed.
+        problems = [item for item in problems if item.place != "index"] + [_made_again(name)]
     else:
         ledger = fold(events)
-        problems += against_registry(project, model, events, ledger)
+        problems += [*_renamed(name, events), *against_registry(project, model, events, ledger)]
         found, unmeasured = of_files(project, model, ledger, mirror, all_files)
         problems, notes = problems + found, notes + unmeasured
     return Audit(name, run_id, len(kept.texts), len(copies), mask_uri(mirror.place), tuple(problems), tuple(notes))
@@ -128,14 +133,38 @@ def _copies(mirror: Mirror, name: str) -> tuple[dict[int, str], list[Problem]]:
         return {}, [Problem("copies", error.message, error.hint or f"holdfast models audit {name}, once it is there")]
 
 
-def _of_chain(kept: HistoryRun, name: str) -> list[Problem]:
-    remedy = f"compare with the copies; restore the database, or what is missing with holdfast models repair {name}"
+def _made_again(name: str) -> Problem:
+    said = "this is another model than the history is of, made under its name when that was deleted"
+    return Problem(
+        "registry", f"{said}; the history begins anew with the next change", f"holdfast models repair {name}"
+    )
+
+
+def _renamed(name: str, events: Sequence[Event]) -> list[Problem]:
+    before = events[-1].model
+    if before == name:
+        return []
+    said = f"the model was renamed from {before!r}, which the history does not say yet"
+    return [Problem("registry", said, f"holdfast models repair {name}")]
+
+
+def _of_chain(kept: HistoryRun, copies: Sequence[str], name: str) -> list[Problem]:
+    remedy = _remedy(kept, copies, name)
     found = [Problem("history", said, remedy) for said in (*broken_links(kept.texts), *gaps(kept))]
     first = next(iter(_readable(kept.texts[:1])), None)
-    if first is not None and kept.model and first.model != kept.model:
+    # A history that was brought back after its model was renamed is in a run begun under the new name.
+    if first is not None and kept.model not in ("", first.model, name):
         said = f"run {kept.run_id} keeps the history of {kept.model!r}, and its first event is of {first.model!r}"
         found.append(Problem("history", said, remedy))
     return found
+
+
+def _remedy(kept: HistoryRun, copies: Sequence[str], name: str) -> str:
+    """Return what mends a chain that is broken."""
+    repair = f"holdfast models repair {name}"
+    if not damage_of(kept, copies) or whole_copies(kept, copies):
+        return repair
+    return f"restore the database or the copies from a backup; or begin a new history: {repair} --begin-anew"
 
 
 def _of_copies(texts: Sequence[str], copies: Mapping[int, str], name: str, place: str) -> Iterator[Problem]:
@@ -156,8 +185,8 @@ def _differing(texts: Sequence[str], copies: Mapping[int, str], numbers: list[in
     which = f"{', '.join(f'event {number}' for number in numbers[:5])}{' …' if len(numbers) > 5 else ''}"
     of_registry, of_copies = broken_links(texts), broken_links(in_order(copies))
     if of_registry and not of_copies:
-        remedy = f"restore the registry's database; the copies at {place} have the words as they were"
-        return Problem("history", f"{which}: the registry's words are not those of the copies, which are whole", remedy)
+        said = "the registry's words are not those of the copies, which are whole"
+        return Problem("history", f"{which}: {said}", f"holdfast models repair {name}")
     if of_copies and not of_registry:
         remedy = f"see who changed {place}; delete the copies that were changed, then holdfast models repair {name}"
         return Problem("copies", f"{which}: the copies are not the registry's words, which are whole", remedy)

@@ -10,14 +10,16 @@ from typing import Any
 from holdfast.backend.entities import ModelVersion, RegisteredModel
 from holdfast.backend.history import EXPERIMENT, HISTORY_TAG, HistoryRun
 from holdfast.core.history import Draft, Event, Kind, broken_links, make_event, read_event
-from holdfast.core.ledger import Ledger, as_ranges, fold
-from holdfast.core.stages import Stage
+from holdfast.core.ledger import Ledger, fold
 from holdfast.errors import HistoryError, NotFoundError
 from holdfast.project import Project
+from holdfast.registry.hiding import hide, hide_tags
 from holdfast.registry.history.actors import actor_of
+from holdfast.registry.history.adopting import adoption, why_adopted
 from holdfast.registry.history.export import gaps
 from holdfast.registry.history.mirror import Mirror
-from holdfast.registry.lookup import with_stage
+
+_ADDRESSES = ("source", "run_id", "checksum")
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ class Histories:
             BackendError: The registry is out of reach; the event may be written or not.
         """
         check_whole(book)
-        event = make_event(_redacted(draft, self._project), book.model, book.last)
+        event = make_event(_redacted(_told_of_renaming(draft, book), self._project), book.model, book.last)
         if not self._project.histories.append(book.kept.run_id, event.number, event.to_json()):
             return None
         now = book.with_event(event)
@@ -143,7 +145,7 @@ class Histories:
             book = self._read(model, run_id)
             if book.events and not is_anew(model, book):
                 return book
-            draft = self._adoption(model, found)
+            draft = self._adoption(model, found, is_made_again=bool(book.events))
             adopted = self.append(book, draft)
             if adopted is not None:
                 return adopted
@@ -156,32 +158,11 @@ class Histories:
         others = [other for other in self._project.models.models_with_tag(HISTORY_TAG, run_id) if other != model.name]
         return self._project.histories.begin(model.name, location, taken=run_id) if others else run_id
 
-    def _adoption(self, model: RegisteredModel, versions: Mapping[int, ModelVersion]) -> Draft:
-        return self.draft(Kind.ADOPTED, reason="the registry as it was found", details=adoption(model, versions))
-
-
-def adoption(model: RegisteredModel, versions: Mapping[int, ModelVersion]) -> dict[str, Any]:
-    """Return what an `adopted` event says of a registry: the versions in a stage, and the aliases.
-
-    An alias `staging` or `production` decides who is in that stage; MLflow's own stage, then the tag, where it is
-    not set.
-    """
-    stages = {number: with_stage(item).stage or Stage.NONE for number, item in versions.items()}
-    for stage in (Stage.STAGING, Stage.PRODUCTION):
-        holder = model.aliases.get(stage.alias or "")
-        inside = sorted(number for number, where in stages.items() if where is stage)
-        chosen = holder if holder in versions else (inside[-1] if inside else None)
-        for number in inside:
-            stages[number] = Stage.ARCHIVED
-        if chosen is not None:
-            stages[chosen] = stage
-    others = {alias: number for alias, number in model.aliases.items() if alias not in ("staging", "production")}
-    by_stage = {
-        stage.value: as_ranges(number for number, where in stages.items() if where is stage)
-        for stage in Stage
-        if stage is not Stage.NONE
-    }
-    return {"anew": True, "created_ms": model.created_ms, "stages": by_stage, "aliases": others}
+    def _adoption(
+        self, model: RegisteredModel, versions: Mapping[int, ModelVersion], is_made_again: bool = False
+    ) -> Draft:
+        details = adoption(model, versions)
+        return self.draft(Kind.ADOPTED, reason=why_adopted(details, is_made_again), details=details)
 
 
 def check_whole(book: Book) -> None:
@@ -204,17 +185,32 @@ def is_anew(model: RegisteredModel, book: Book) -> bool:
     return bool(created_ms and model.created_ms and created_ms != model.created_ms)
 
 
+def _told_of_renaming(draft: Draft, book: Book) -> Draft:
+    """Return the draft, which says the name that the model had at the event before, where that was another."""
+    if book.last is None or book.last.model == book.model:
+        return draft
+    return replace(draft, details={**draft.details, "renamed_from": book.last.model})
+
+
 def _redacted(draft: Draft, project: Project) -> Draft:
-    hide = project.redact
-    gates = tuple(replace(gate, check=hide(gate.check), reason=hide(gate.reason)) for gate in draft.gates)
-    return replace(draft, reason=hide(draft.reason), gates=gates, details=_hidden(draft.details, project))
+    gates = tuple(
+        replace(gate, check=project.redact(gate.check), reason=hide(project, gate.reason)) for gate in draft.gates
+    )
+    return replace(draft, reason=hide(project, draft.reason), gates=gates, details=_hidden(draft.details, project))
 
 
 def _hidden(value: Any, project: Project) -> Any:
     if isinstance(value, str):
-        return project.redact(value)
+        return hide(project, value)
     if isinstance(value, Mapping):
-        return {str(key): _hidden(item, project) for key, item in value.items()}
+        return {str(key): _hidden_item(str(key), item, project) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_hidden(item, project) for item in value]
     return value
+
+
+def _hidden_item(key: str, value: Any, project: Project) -> Any:
+    if not isinstance(value, str):
+        return _hidden(value, project)
+    # What others look for must stay as it is; a tag of a telling name (`db_password`) is hidden whole.
+    return project.redact(value) if key in _ADDRESSES else hide_tags(project, {key: value})[key]

@@ -160,7 +160,16 @@ def download_version(
         ArtifactError: They cannot be fetched, or not be written there.
     """
     with lease_version(project, version, checksum, cache) as lease:
-        return project.artifacts.download(str(lease.folder), "", into)
+        try:
+            return project.artifacts.download(str(lease.folder), "", into)
+        except ArtifactError as error:
+            said = error.message.partition(": ")[2] or error.message
+            raise ArtifactError(
+                f"Cannot put {version.name} version {version.version} into {into}: {said}",
+                error.hint,
+                error.retryable,
+                error.code,
+            ) from None
 
 
 def cache_for(project: Project, wanted: bool | ModelCache) -> ModelCache | None:

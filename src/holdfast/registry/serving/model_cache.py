@@ -12,8 +12,8 @@
 Any number of processes work here at once. What is fetched gets its name by a rename when all of it is there and its
 checksum is the one that was asked for, so a killed process leaves nothing but a folder in `arriving/`, which the next
 one to fetch anything deletes. Nothing is forced to the disk: each process compares the SHA-256 of all files before it
-first uses an entry, and so finds what a loss of power has torn, and fetches that anew. Later uses in the same process
-compare each file's size, number and times, which every change alters.
+first uses an entry, and so finds what a loss of power has torn, and fetches that anew; what is in use is mended file by
+file. Later uses in the same process compare each file's size, number and times, which every change alters.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from holdfast.core.manifest import Manifest
 from holdfast.errors import ArtifactError, HoldfastError, InvalidInputError, RegistryError
 from holdfast.journal.locks import FileLock
 from holdfast.logs import get_logger
-from holdfast.registry.checksums import measure_folder
+from holdfast.registry.checksums import measure_files, measure_folder
 from holdfast.registry.serving.leases import Lease, delete, delete_unless_shared, last_used, share, touch
 
 DEFAULT_LIMIT_BYTES = 10 << 30
@@ -88,12 +88,12 @@ class ModelCache:
             return found
         with self._arrival(digest_of(checksum) if checksum else secrets.token_hex(32)) as part:
             # Somebody else may have fetched it while this one waited.
-            found = self._take(digest_of(checksum)) if checksum else None
+            found = self._take(digest_of(checksum), is_told=True) if checksum else None
             return found if found is not None else self._fetched(part, checksum, fetch)
 
     # -- what is there ------------------------------------------------------------------
 
-    def _take(self, digest: str) -> Lease | None:
+    def _take(self, digest: str, is_told: bool = False) -> Lease | None:
         entry = self._entries / digest
         descriptor = share(entry)
         if descriptor is None:
@@ -105,7 +105,8 @@ class ModelCache:
             raise
         if problem:
             os.close(descriptor)
-            _log.warning("a model in the cache is damaged and is fetched again", entry=str(entry), problem=problem)
+            if not is_told:
+                _log.warning("a model in the cache is damaged and is fetched again", entry=str(entry), problem=problem)
             delete_unless_shared(entry, self._way_out())
             return None
         touch(entry)
@@ -152,6 +153,8 @@ class ModelCache:
         _wait_for(room, "another process makes room in the model cache; waiting for it")
         with room:
             entry = self._entries / digest_of(manifest.checksum)
+            if is_wanted and entry.exists():
+                _mend(entry, part, manifest)
             is_kept = is_wanted and not entry.exists() and self._make_room(manifest.size_bytes)
             target = entry if is_kept else self._passing / secrets.token_hex(8)
             target.parent.mkdir(exist_ok=True)
@@ -267,8 +270,25 @@ def _problem_of(entry: Path, digest: str) -> str:
         return str(error).partition("\n")[0]
 
 
+def _mend(entry: Path, whole: Path, manifest: Manifest) -> None:
+    """Put whole files in the place of those of an entry that is damaged and in use, so that the next one finds it so.
+
+    Each is replaced in one step: whoever has it open reads on in the old one. Where the disk has no hard links, or
+    something else is in the way, the entry stays damaged until nobody uses it.
+    """
+    step = whole / "step"
+    try:
+        for name in (_MANIFEST, *(f"{_FILES}/{name}" for name in manifest.files)):
+            (entry / name).parent.mkdir(parents=True, exist_ok=True)
+            os.link(whole / name, step)
+            os.replace(step, entry / name)
+    except OSError as error:
+        _log.warning("a model in the cache stays damaged while it is in use", entry=str(entry), problem=str(error))
+
+
 def _compare(entry: Path, manifest: Manifest, look: _Look) -> str:
-    different = manifest.differences(measure_folder(entry / _FILES))
+    # What somebody else who loads this model adds or removes meanwhile (`__pycache__`) is no damage.
+    different = manifest.differences(measure_files(entry / _FILES, manifest.files))
     if not different:
         with _guard:
             _compared[entry] = look
