@@ -119,8 +119,8 @@ def test_every_method_for_every_stage(versioning: ModelVersioning, unique: str) 
     name = f"{unique}-model"
     train(versioning, name, 1.0)
     train(versioning, name, 2.0)
-    for stage in (*STAGES, "production", "ARCHIVED", "none", None, "Staging"):
-        proper = "None" if stage is None else str(stage).capitalize()
+    for stage in (*STAGES, "production", "ARCHIVED", "none", "Staging"):
+        proper = str(stage).capitalize()
         assert versioning.promote_model(name, 1, stage)
         assert asked(versioning.get_model_by_version(name, 1)) == (1, proper)
         assert asked(versioning.get_model_version(name, version="1")) == (1, proper)
@@ -133,6 +133,7 @@ def test_every_method_for_every_stage(versioning: ModelVersioning, unique: str) 
         found = versioning.get_model_version(name, alias=proper.lower()) if proper != "None" else None
         assert asked(found) == ((1, proper) if aliased else None)
         assert asked(versioning.get_model_version(name, stage=f"@{proper.lower()}x")) is None
+    assert not versioning.promote_model(name, 1, None)  # a forgotten variable takes nothing out of its stage
     assert asked(versioning.get_model_version(name, alias="@staging")) == (1, "Staging")
     assert asked(versioning.get_latest_model(name)) == asked(versioning.get_model_version(name)) == (2, "None")
     assert float(versioning.load_model(name, version=2).predict([[0.0]])[0]) == 2.0

@@ -218,5 +218,6 @@ def _refuse_unless_passed(
 
 def _remedy(version: ModelVersion, failed: list[CheckAnswer]) -> str:
     if all(answer.check == Approvals.name for answer in failed):
-        return f"have it approved: holdfast models approve {version.name} {version.version}"
+        which = f"{version.name} {version.version}"
+        return f"holdfast models request {which}, and somebody else: holdfast models approve {which}"
     return 'train a better model, change [tool.holdfast.promotion] in pyproject.toml, or say why not: --override "…"'
