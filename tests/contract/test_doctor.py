@@ -36,7 +36,9 @@ def test_a_healthy_project_has_no_warning(project: str) -> None:
     for name in ("server.reachable", "server.version", "server.run", "config.experiment", "config.plugins"):
         assert asked[name] is Status.OK, str(report)
     assert report.left_behind == []
-    assert {item.name for item in open_project().runs.experiments()} == names
+    # On a shared server other tests make theirs meanwhile, and name them after themselves.
+    new = {item.name for item in open_project().runs.experiments()} - names
+    assert [name for name in new if not name.startswith(("test_", "holdfast-history"))] == []
 
 
 def test_files_move_and_mlflow_finds_them(project: str, tracking_uri: str, tmp_path: Path) -> None:

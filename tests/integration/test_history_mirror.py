@@ -249,9 +249,7 @@ def test_a_history_that_mlflow_gc_took_away_comes_back(
     assert restore_history(local, unique) == []
 
 
-def test_without_history_and_copies_it_says_so_and_begins_anew_only_when_told(
-    local: Project, unique: str, tmp_path: Path
-) -> None:
+def test_it_begins_anew_only_when_told(local: Project, unique: str, tmp_path: Path) -> None:
     register(local, unique, tmp_path / "model")
     mirror = mirror_of(local, unique)
     local.models.set_model_tag(unique, "holdfast.history", "0" * 32)
