@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import resource
 import shutil
@@ -135,11 +136,19 @@ def test_files_of_unknown_checksum_are_never_stale(
 
 @pytest.mark.parametrize("tracking_uri", ["sqlite"], indirect=True)
 def test_a_cache_that_cannot_be_written_keeps_nobody_from_loading(
-    project: Project, register: Callable[[float], str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    project: Project,
+    register: Callable[[float], str],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     name = register(1.0)
     (tmp_path / "file").write_text("no folder")
     blocked = ModelCache(tmp_path / "file" / "models")
+    # MLflow 3.0 switches off every logger that there is, and the root's handlers, when it makes its tables.
+    log = logging.getLogger("holdfast.registry.serving.loading")
+    monkeypatch.setattr(log, "disabled", False)
+    monkeypatch.setattr(log, "handlers", [caplog.handler])
     assert answer_of(load_model(name, version=1, project=project, cache=blocked)) == 1.0
     assert "the model cache cannot be used" in caplog.text
 
