@@ -13,7 +13,8 @@ import pytest
 from s3_examining import PREFIX, Answer, Project, bad, error, finding_of, relay
 
 from holdfast.bucket.arns import Place
-from holdfast.bucket.policy import PROBES, Needs, role_policy
+from holdfast.bucket.policy import Needs, role_policy
+from holdfast.core.locations import PROBES
 from holdfast.doctor.check import Status
 from holdfast.doctor.examine import examine
 from holdfast.errors import InvalidInputError

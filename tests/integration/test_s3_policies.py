@@ -15,7 +15,8 @@ from holdfast.artifacts.access import S3Access
 from holdfast.artifacts.s3 import S3Files
 from holdfast.artifacts.transfer import Item
 from holdfast.bucket.arns import Place
-from holdfast.bucket.policy import PROBES, ROLES, Needs, Role, role_policy
+from holdfast.bucket.policy import ROLES, Needs, Role, role_policy
+from holdfast.core.locations import PROBES
 from holdfast.errors import ArtifactError
 from holdfast.settings import Credentials
 from holdfast.testing import Account

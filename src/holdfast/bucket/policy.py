@@ -16,11 +16,10 @@ from typing import Any, Literal, get_args
 
 from holdfast.bucket.arns import Place, literal, use_of_key
 from holdfast.bucket.posture import QUESTIONS
+from holdfast.core.locations import PROBES
 
 Role = Literal["writer", "reader", "purger"]
 ROLES: tuple[Role, ...] = get_args(Role)
-# Below the project's prefix; the doctor makes and deletes its objects there.
-PROBES = ".holdfast-doctor"
 _WITH_ARGUMENT = {
     "Tagging": "s3:PutObjectTagging",
     "ACL": "s3:PutObjectAcl",

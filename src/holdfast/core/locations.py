@@ -5,6 +5,9 @@ from __future__ import annotations
 from holdfast.core.uris import normalize_artifact_root
 from holdfast.errors import InvalidInputError
 
+PROBES = ".holdfast-doctor"
+"""The folder below an artifact root where it is tried whether files can be stored; a writer may delete there."""
+
 
 def lies_below(location: str, root: str) -> bool:
     """Whether a location is a root or lies below it: `s3://b/a/x` does below `s3://b/a`, and `s3://b/ab` does not."""

@@ -11,14 +11,13 @@ from pathlib import Path
 from holdfast.artifacts import ArtifactStore
 from holdfast.artifacts.store import is_local
 from holdfast.backend.entities import Experiment
+from holdfast.core.locations import PROBES
 from holdfast.core.uris import normalize_artifact_root
 from holdfast.delivery.target import login_of
 from holdfast.errors import ArtifactError, BackendError
 from holdfast.project import Project
 
 _WAIT_S = 5.0
-# The folder that the policies of `holdfast s3 policy` let a writer's key delete in.
-_PROBES = ".holdfast-doctor"
 # Every MLflow store has it, and it says where a server lets experiments keep their files.
 _FIRST_EXPERIMENT = "Default"
 
@@ -80,14 +79,14 @@ def _try_files(project: Project, root: str) -> None:
     name, content = f"prerequisites-{secrets.token_hex(8)}.txt", secrets.token_bytes(16)
     with tempfile.TemporaryDirectory(prefix="holdfast-probe-") as scratch:
         (Path(scratch) / name).write_bytes(content)
-        store.upload_file(Path(scratch) / name, root, _PROBES)
+        store.upload_file(Path(scratch) / name, root, PROBES)
         try:
-            listed = {item.path for item in store.list_files(root, _PROBES)}
-            back = store.download(root, f"{_PROBES}/{name}", Path(scratch) / "back").read_bytes()
+            listed = {item.path for item in store.list_files(root, PROBES)}
+            back = store.download(root, f"{PROBES}/{name}", Path(scratch) / "back").read_bytes()
         finally:
             with suppress(ArtifactError):  # some bytes stay where nothing may be deleted
-                store.delete(root, f"{_PROBES}/{name}")
-    if back != content or f"{_PROBES}/{name}" not in listed:
+                store.delete(root, f"{PROBES}/{name}")
+    if back != content or f"{PROBES}/{name}" not in listed:
         raise ArtifactError(
             f"What was stored below {root} did not come back as it was stored.",
             "see `holdfast doctor` for what is wrong",

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 from holdfast.artifacts.access import S3Access, access_of
-from holdfast.errors import SettingsError
-from holdfast.settings import load_settings
+from holdfast.settings.apart import settings_apart
 from holdfast.settings.dotenv_file import read_file
-from holdfast.settings.layers import Report, reveal
+from holdfast.settings.layers import Report
 
 
 def names_in(path: Path) -> list[str]:
@@ -27,12 +25,5 @@ def access_in(path: Path) -> S3Access:
     Raises:
         SettingsError: It cannot be read, or what it says cannot be used.
     """
-    report = Report()
-    if not path.is_file():
-        raise SettingsError(f"There is no file {path}.", "give --to-env a file with NAME=value lines")
-    values = read_file(path, report).values
-    if report.problems:
-        raise SettingsError(report.problems[0].message, report.problems[0].hint)
-    environ = {name: str(reveal(value)) for name, value in values.items()}
-    with tempfile.TemporaryDirectory(prefix="holdfast-") as empty:
-        return access_of(load_settings(start=Path(empty), environ=environ))
+    with settings_apart(path) as (settings, _):
+        return access_of(settings)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from urllib.parse import parse_qsl
 
 from holdfast.bucket.lifecycle import Rule, days, read_rules
-from holdfast.bucket.policy import PROBES
 from holdfast.bucket.posture import Answer, ask_lifecycle, ask_versioning
+from holdfast.core.locations import PROBES
 from holdfast.doctor.check import Check, Evidence, Finding, failed, ok, skipped, warning
 from holdfast.doctor.context import Bucket, Context
 from holdfast.doctor.s3.posture import AS_ADMIN, unknown

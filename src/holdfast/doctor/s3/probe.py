@@ -21,8 +21,8 @@ from typing import Any, NamedTuple
 from holdfast.artifacts.s3.content import arguments_of
 from holdfast.artifacts.s3.errors import translate
 from holdfast.artifacts.s3.faults import Fault, fault_of
-from holdfast.bucket.policy import PROBES
 from holdfast.core.crc import to_text
+from holdfast.core.locations import PROBES
 from holdfast.doctor.check import Finding, failed, failed_with
 from holdfast.doctor.context import Bucket, Context
 from holdfast.doctor.s3.clock import server_time

@@ -12,7 +12,7 @@ from typing import Any
 
 from holdfast.artifacts.s3.listing import StoredObject, walk
 from holdfast.artifacts.s3.reading import NoRangesError, Reader
-from holdfast.bucket.policy import PROBES
+from holdfast.core.locations import PROBES
 from holdfast.doctor.check import Check, Evidence, Finding, failed, ok, skipped
 from holdfast.doctor.context import Context
 from holdfast.doctor.s3.probe import READER, Probe, bucket_of, probe_of, refused

@@ -10,7 +10,7 @@ from typing import Any
 from holdfast.artifacts.others import check_known
 from holdfast.backend.installed import check_installed
 from holdfast.backend.reach import check_listening
-from holdfast.core.locations import lies_below
+from holdfast.core.locations import PROBES, lies_below
 from holdfast.core.uris import is_database, mask_uri, normalize_artifact_root, scheme_of, sqlite_path
 from holdfast.doctor.check import Check, Evidence, Finding, failed, failed_with, ok, warning
 from holdfast.doctor.context import Context
@@ -167,7 +167,7 @@ def _files_reach(context: Context, place: Place) -> Finding | None:
 
     try:
         # A folder that is empty as a rule: the experiment's own may hold any number of runs.
-        S3Files(context.access).list_files(place.location, ".holdfast-doctor")
+        S3Files(context.access).list_files(place.location, PROBES)
     except HoldfastError as error:
         shown = mask_uri(place.location)
         return failed(

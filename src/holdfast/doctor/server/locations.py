@@ -20,6 +20,7 @@ from holdfast.artifacts.team import in_parallel
 from holdfast.backend.stored_places import PlacesSender, StoredPlaces, places_in_database, places_on_server
 from holdfast.bucket.migration.ledger import targets_in
 from holdfast.bucket.roots import plain_form
+from holdfast.core.locations import PROBES
 from holdfast.core.uris import is_database, mask_uri, sqlite_path
 from holdfast.delivery.target import login_of
 from holdfast.doctor.check import Check, Evidence, Finding, ok, skipped, warning
@@ -141,7 +142,7 @@ def _look_at(context: Context, buckets: Iterable[_Held]) -> None:
 def _look(files: S3Files, held: _Held) -> None:
     try:
         # A folder that is empty as a rule: the experiment's own may hold any number of runs.
-        files.list_files(held.where, ".holdfast-doctor")
+        files.list_files(held.where, PROBES)
     except ArtifactError as error:
         held.error = error
 

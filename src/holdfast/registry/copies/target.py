@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 from holdfast.core.uris import is_database, sqlite_path
 from holdfast.errors import InvalidInputError, SettingsError
 from holdfast.project import Project, open_project
-from holdfast.settings import Settings, load_settings
-from holdfast.settings.dotenv_file import read_file
-from holdfast.settings.layers import Report, reveal
+from holdfast.settings import Settings
+from holdfast.settings.apart import settings_apart
 
 
 def target_project(source: Project, to_env: Path | None = None, to_tracking_uri: str | None = None) -> Project:
@@ -41,16 +39,8 @@ def settings_in(path: Path) -> Settings:
         SettingsError: The file cannot be read, names no tracking server, or leaves open where a database's files go;
             or what it says cannot be used.
     """
-    report = Report()
-    if not path.is_file():
-        raise SettingsError(f"There is no file {path}.", "give --to-env a file with NAME=value lines")
-    values = read_file(path, report).values
-    if report.problems:
-        raise SettingsError(report.problems[0].message, report.problems[0].hint)
-    environ = {name: str(reveal(value)) for name, value in values.items()}
-    with tempfile.TemporaryDirectory(prefix="holdfast-") as empty:
-        settings = load_settings(start=Path(empty), environ=environ)
-        _check_complete(settings, path, Path(empty))
+    with settings_apart(path) as (settings, empty):
+        _check_complete(settings, path, empty)
         return settings
 
 
