@@ -250,6 +250,8 @@ class World:
         call.names, call.values, call.fate = tuple(values), tuple(values.values()), MAYBE
         try:
             self.journals[slot].writer(RUN_ID).metrics(values, call.number)
+        except HandlerError:  # of another handler, inside this one's call
+            raise
         except JournalError as error:
             call.fate = NEVER
             raise HandlerError(error.message) from None
