@@ -86,6 +86,12 @@ def _close_journals() -> None:
         sys.modules["holdfast.delivery.delivery"].close_deliveries()
 
 
+def pytest_configure() -> None:
+    """Listen to Ctrl-C, and with it every child that a test starts: a shell's background job is told not to."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Search what a test printed, logged and raised."""
     texts = [content for _, content in report.sections]

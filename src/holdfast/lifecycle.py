@@ -15,6 +15,7 @@ finalizers end the runs, and what is being raised as they run tells the status.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import signal
 import sys
@@ -80,6 +81,8 @@ class RunGuard:
         self._previous_sigterm: Any = None
         atexit.register(self.end_all)
         Finalize(None, self._end_with_child, exitpriority=_BEFORE_OTHERS)
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._leave_signal)
 
     def add(self, run: OpenedRun, end: Callable[[str], None]) -> None:
         """Watch over a run: `end(status)` is called at the end of the process unless it is removed before."""
@@ -109,6 +112,17 @@ class RunGuard:
         self._open = {}
         self._afterwards = []
         Finalize(None, self._end_with_child, exitpriority=_BEFORE_OTHERS)  # a child begins without its parent's
+
+    def _leave_signal(self) -> None:
+        """Give SIGTERM back in a forked child, until it begins a run of its own.
+
+        A pool ends its workers with it while they wait for a semaphore, which a handler of Python's may come too late
+        to interrupt.
+        """
+        if self._previous_sigterm is not None and signal.getsignal(signal.SIGTERM) == self._on_sigterm:
+            with contextlib.suppress(ValueError):  # not forked by the main thread
+                signal.signal(signal.SIGTERM, self._previous_sigterm)
+        self._previous_sigterm = None
 
     def remove(self, run: OpenedRun) -> None:
         """Stop watching over a run that was ended."""

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from holdfast.journal import locks
 from holdfast.journal.layout import JournalPaths
 from holdfast.journal.lease import Lease, Life, life_of
 from holdfast.journal.locks import FileLock, is_held
@@ -105,3 +110,37 @@ def test_a_process_that_is_gone_does_not_live_again_because_it_is_asked_for(tmp_
         assert {life_of(paths, "1-a-b") for _ in range(2000)} == {Life.GONE}
         assert said() == []
     mine.close()
+
+
+def test_a_child_that_is_forked_while_a_lock_is_opened_does_not_keep_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "lock"
+    is_open, is_forked = threading.Event(), threading.Event()
+    plain_open = os.open
+
+    def slow_open(*args: Any) -> int:
+        fd = plain_open(*args)
+        is_open.set()
+        is_forked.wait(0.5)
+        return fd
+
+    def lock_and_release() -> None:
+        with FileLock(path) as lock:
+            assert lock.acquire()
+
+    monkeypatch.setattr(locks.os, "open", slow_open)
+    other = threading.Thread(target=lock_and_release)
+    other.start()
+    assert is_open.wait(10)
+    child = os.fork()
+    if child == 0:
+        signal.pause()
+    try:
+        is_forked.set()
+        other.join(10)
+        monkeypatch.setattr(locks.os, "open", plain_open)
+        assert FileLock(path).acquire(5.0), "the child has it"  # it lets go when it comes to run
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 import time
 import weakref
 from pathlib import Path
@@ -71,21 +72,41 @@ def _is_file(fd: int, path: Path) -> bool:
 _held: weakref.WeakSet[FileLock] = weakref.WeakSet()
 # Descriptors that a thread is about to get a lock with. It may have it already and not know, when another one forks.
 _tried: set[int] = set()
+# Held while a descriptor is made or closed, and by whoever forks: in between, the child would have one that is noted
+# nowhere. A signal handler that forks inside is the thread's own.
+_changing = threading.RLock()
+
+
+def _open(path: Path, flags: int) -> int:
+    """Open a file to lock it; its descriptor is noted as tried."""
+    with _changing:
+        fd = os.open(path, flags, 0o600)
+        _tried.add(fd)
+        return fd
+
+
+def _close(fd: int) -> None:
+    with _changing:
+        _tried.discard(fd)
+        os.close(fd)
 
 
 def _after_fork() -> None:
     # Closing the child's copy leaves the parent's lock in force.
-    for lock in list(_held):
-        _tried.discard(lock.fd)
-        lock.release()
-    for fd in _tried:
-        with contextlib.suppress(OSError):
-            os.close(fd)
-    _tried.clear()
+    try:
+        for lock in list(_held):
+            _tried.discard(lock.fd)
+            lock.release()
+        for fd in _tried:
+            with contextlib.suppress(OSError):
+                os.close(fd)
+        _tried.clear()
+    finally:
+        _changing.release()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(before=_changing.acquire, after_in_parent=_changing.release, after_in_child=_after_fork)
 
 
 class FileLock:
@@ -117,8 +138,7 @@ class FileLock:
         """
         deadline = time.monotonic() + timeout_s
         while True:
-            fd = os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600)
-            _tried.add(fd)
+            fd = _open(self.path, os.O_CREAT | os.O_RDWR)
             try:
                 if self._lock(fd, deadline):
                     return True
@@ -126,10 +146,10 @@ class FileLock:
             except BlockingIOError:
                 return False
             finally:
-                # First forgotten, then closed: by a child that is forked in between the number is not closed anew.
-                _tried.discard(fd)
-                if self._fd != fd:
-                    os.close(fd)
+                if self._fd == fd:
+                    _tried.discard(fd)
+                else:
+                    _close(fd)
 
     def _lock(self, fd: int, deadline_s: float) -> bool:
         """Take the lock; False where the file is another one by now, `BlockingIOError` where the time is over."""
@@ -151,9 +171,9 @@ class FileLock:
 
     def release(self) -> None:
         """Let go of the lock; nothing happens where it is not held."""
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            with contextlib.suppress(OSError):
+        with _changing, contextlib.suppress(OSError):
+            fd, self._fd = self._fd, -1
+            if fd >= 0:
                 os.close(fd)
 
     def __enter__(self) -> FileLock:
@@ -169,16 +189,14 @@ def is_held(path: Path) -> bool:
     """Whether somebody holds a lock, which is not taken for that; the file is not made where it is missing."""
     try:
         while True:
-            fd = os.open(path, os.O_RDWR)
-            _tried.add(fd)
+            fd = _open(path, os.O_RDWR)
             try:
                 if not _is_only_asked(fd):
                     return True
                 if _is_file(fd, path):
                     return False
             finally:
-                _tried.discard(fd)
-                os.close(fd)
+                _close(fd)
     except OSError:
         return False
 
