@@ -55,6 +55,14 @@ def hand_over(spool: Spool, *sources: Path) -> Parcel:
     return parcel
 
 
+def hand_over_linked(spool: Spool, *sources: Path) -> tuple[Parcel, leasing._Helper]:
+    """Hand over files of which some are linked; return also the helper that copies them, not one of an earlier test."""
+    others = leasing._helpers.at_work()
+    parcel = hand_over(spool, *sources)
+    (helper,) = [helper for helper in leasing._helpers.at_work() if helper not in others]
+    return parcel, helper
+
+
 def content(parcel: Parcel) -> list[bytes]:
     """Return what would be uploaded."""
     until(lambda: parcel.seal("interval"))
@@ -139,9 +147,7 @@ def test_nor_when_another_process_does_it(spool: Spool, tmp_path: Path, action: 
 def test_a_large_file_is_linked_and_writers_wait_for_its_copy(spool: Spool, tmp_path: Path, linking: None) -> None:
     source = tmp_path / "model.pt"
     data = made(source, LARGE)
-    others = leasing._helpers.at_work()  # of an earlier test
-    parcel = hand_over(spool, source)
-    (helper,) = [helper for helper in leasing._helpers.at_work() if helper not in others]
+    parcel, helper = hand_over_linked(spool, source)
     helper.process.send_signal(signal.SIGSTOP)
     assert (parcel.folder / "0.link").samefile(source)
     with pytest.raises(BlockingIOError):
@@ -206,9 +212,7 @@ def test_a_forked_child_keeps_no_lease(tmp_path: Path, linking: None) -> None:
 def test_a_process_that_is_killed_while_it_copies_loses_nothing(spool: Spool, tmp_path: Path, linking: None) -> None:
     source = tmp_path / "model.pt"
     data = made(source, LARGE)
-    others = leasing._helpers.at_work()  # of an earlier test
-    parcel = hand_over(spool, source)
-    (helper,) = [helper for helper in leasing._helpers.at_work() if helper not in others]
+    parcel, helper = hand_over_linked(spool, source)
     helper.process.kill()
     helper.process.wait()
     assert [path.name for path in parcel.folder.glob("0*")] == ["0.link"]
@@ -222,8 +226,7 @@ def test_what_was_overwritten_after_that_is_said_to_be_lost(
     source, other = tmp_path / "model.pt", tmp_path / "notes.txt"
     made(source, LARGE)
     made(other, SMALL)
-    parcel = hand_over(spool, source, other)
-    (helper,) = leasing._helpers.at_work()
+    parcel, helper = hand_over_linked(spool, source, other)
     helper.process.kill()
     helper.process.wait()
     action(source)

@@ -86,7 +86,7 @@ def check_model_name(name: object) -> str:
             f"use {MAX_MODEL_NAME_LENGTH} at most",
         )
     ok = isinstance(name, str) and name.strip() and not set(name) & set("/:") and _is_plain_path(name)
-    if ok and isinstance(name, str) and _is_unicode(name) and not _CONTROL.search(name):
+    if ok and isinstance(name, str) and is_unicode(name) and not _CONTROL.search(name):
         return name
     raise InvalidInputError(
         f"{name!r} is no name for a registered model.",
@@ -94,7 +94,7 @@ def check_model_name(name: object) -> str:
     )
 
 
-def _is_unicode(text: str) -> bool:
+def is_unicode(text: str) -> bool:
     """Whether it can be written as UTF-8: half a surrogate pair cannot."""
     try:
         text.encode()
@@ -116,7 +116,7 @@ def check_tags(tags: Mapping[str, str]) -> None:
                 f"The value of tag {key!r} has {len(value)} characters; MLflow keeps {MAX_VERSION_TAG_LENGTH}.",
                 "store it as a file of the run, and tag where it lies",
             )
-        if "\0" in value or not _is_unicode(value):
+        if "\0" in value or not is_unicode(value):
             raise InvalidInputError(f"The value of tag {key!r} is no text that a database keeps.", "write it as text")
 
 
@@ -131,7 +131,7 @@ def check_description(text: str) -> str:
             f"The description has {len(text)} characters; MLflow keeps {MAX_DESCRIPTION_LENGTH}.",
             "say it shorter, and link to the rest",
         )
-    if "\0" in text or not _is_unicode(text):
+    if "\0" in text or not is_unicode(text):
         raise InvalidInputError("The description is no text that a database keeps.", "write it as text")
     return text
 

@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from holdfast.core.names import check_keys
+from holdfast.core.names import check_keys, is_unicode
 from holdfast.core.uris import slug
 from holdfast.errors import DataError, InvalidInputError
 
@@ -104,13 +104,7 @@ def _problems_of_ids(ids: list[str]) -> list[str]:
 
 def _is_id(text: str) -> bool:
     # An id of several lines would be read back as another one: Python's csv does not quote a lone carriage return.
-    if not text or len(text) > _LONGEST_ID or not _BREAKS.isdisjoint(text):
-        return False
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    return bool(text) and len(text) <= _LONGEST_ID and _BREAKS.isdisjoint(text) and is_unicode(text)
 
 
 def _some(texts: Iterable[str]) -> str:

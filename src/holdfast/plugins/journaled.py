@@ -11,7 +11,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from holdfast.core.names import check_keys
+from holdfast.core.names import check_keys, is_unicode
 from holdfast.core.sending import KEY_TAG, Refused, Unavailable
 from holdfast.core.uris import is_database
 from holdfast.delivery.identity import RunAbout
@@ -290,15 +290,13 @@ class JournaledStore(JournaledReads):
 def _check_texts(*lists: list[list[str]]) -> None:
     """Refuse half of a surrogate pair, which MLflow's client fails on and no store takes."""
     for key, value in (pair for pairs in lists for pair in pairs):
-        try:
-            value.encode()
-        except UnicodeEncodeError:
+        if not is_unicode(value):
             from mlflow.exceptions import MlflowException
 
             raise MlflowException.invalid_parameter_value(
                 f"The value of {key!r} holds half of a surrogate pair, which no store takes. "
                 'Leave it out: value.encode(errors="replace").decode()'
-            ) from None
+            )
 
 
 def _is_end_of_block() -> bool:

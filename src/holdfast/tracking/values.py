@@ -8,7 +8,7 @@ from numbers import Number
 from typing import Any
 
 from holdfast.backend.entities import MetricPoint
-from holdfast.core.names import MAX_PARAM_LENGTH, MAX_TAG_LENGTH, check_keys
+from holdfast.core.names import MAX_PARAM_LENGTH, MAX_TAG_LENGTH, check_keys, is_unicode
 from holdfast.core.redaction import names_a_secret
 from holdfast.core.uris import MASK
 from holdfast.errors import InvalidInputError
@@ -180,20 +180,12 @@ def _check_mapping(values: object, what: str, form: str) -> None:
 
 
 def _check_characters(texts: Mapping[str, str], what: str) -> None:
-    bad = [name for name, text in texts.items() if "\0" in text or not _is_unicode(text)]
+    bad = [name for name, text in texts.items() if "\0" in text or not is_unicode(text)]
     if bad:
         raise InvalidInputError(
             f"These {what}s hold a character that no store takes (NUL, or half of a surrogate pair): {', '.join(bad)}.",
             'leave it out: text.replace("\\0", "").encode(errors="replace").decode()',
         )
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _check_length(texts: Mapping[str, str], what: str, limit: int) -> None:
