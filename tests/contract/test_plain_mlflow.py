@@ -24,15 +24,21 @@ from mlflow.tracking._model_registry import utils as registry_utils
 from mlflow.tracking._tracking_service import utils as tracking_utils
 
 from holdfast.plugins.run_context import DeliveryNotInForce
-from holdfast.testing import FaultProxy
 
 pytestmark = pytest.mark.timeout(120)
 needs_sklearn = pytest.mark.skipif(importlib.util.find_spec("sklearn") is None, reason="scikit-learn is not installed")
 KILO = 1000
 
 
+def forget_stores() -> None:
+    """Have MLflow make its tracking stores anew."""
+    tracking_utils._tracking_store_registry._get_store_with_resolved_uri.cache_clear()
+
+
 def forget_state(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have MLflow begin as in a new process, and put back afterwards what it was."""
+    # MLflow keeps a store for each tracking URI, and that of an earlier test has let go of its journal.
+    forget_stores()
     for module, name in (
         (tracking_utils, "_tracking_uri"),
         (registry_utils, "_registry_uri"),
@@ -42,16 +48,6 @@ def forget_state(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID", "MLFLOW_RUN_ID"):
         monkeypatch.setenv(name, "")  # so that it is put back, whatever MLflow sets
         monkeypatch.delenv(name)
-
-
-@pytest.fixture
-def store_uri(tracking_uri: str) -> Iterator[str]:
-    """A tracking URI that no other test uses, since MLflow keeps a store for each."""
-    if not tracking_uri.startswith("http"):
-        yield tracking_uri
-        return
-    with FaultProxy(tracking_uri) as proxy:
-        yield proxy.url
 
 
 @pytest.fixture
@@ -71,9 +67,9 @@ def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def experiment(journal: Path, store_uri: str, unique: str) -> Iterator[str]:
+def experiment(journal: Path, tracking_uri: str, unique: str) -> Iterator[str]:
     """The id of the active experiment, through the journal."""
-    mlflow.set_tracking_uri(store_uri)
+    mlflow.set_tracking_uri(tracking_uri)
     yield mlflow.set_experiment(unique).experiment_id
     while mlflow.active_run() is not None:
         mlflow.end_run()
@@ -586,11 +582,11 @@ def test_asynchronous_by_configuration(client: MlflowClient, experiment: str, mo
 
 
 def test_without_the_setting_nothing_changes(
-    store_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unique: str
+    tracking_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unique: str
 ) -> None:
     forget_state(monkeypatch)
     monkeypatch.setenv("HOLDFAST_JOURNAL", str(tmp_path / "journal"))
-    mlflow.set_tracking_uri(store_uri)
+    mlflow.set_tracking_uri(tracking_uri)
     mlflow.set_experiment(unique)
     with mlflow.start_run() as run:
         mlflow.log_metric("a", 1.0)
@@ -631,7 +627,7 @@ def begin(journal: Path) -> Iterator[Callable[[str], None]]:
         mlflow.start_run(experiment_id="1")
 
     yield run
-    tracking_utils._tracking_store_registry._get_store_with_resolved_uri.cache_clear()
+    forget_stores()
 
 
 def test_another_plugin_in_our_place(begin: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> None:
