@@ -157,6 +157,18 @@ class TrackingStore:
         points = [MetricPoint(m.key, m.value, m.step, m.timestamp) for m in found]
         return sorted(points, key=lambda m: (m.step, m.timestamp_ms))
 
+    def last_steps(self, run_id: str) -> dict[str, int]:
+        """Return the greatest step that each metric of a run was logged with; one request.
+
+        MLflow's latest value of a metric is the one of the greatest step.
+
+        Raises:
+            NotFoundError: There is none of this id.
+        """
+        with self._connection.tracking(f"read the steps of run {run_id}"):
+            found = self._client.get_run(run_id).data
+        return {metric.key: int(metric.step) for metric in found._metric_objs}
+
     def search_runs(
         self,
         experiment_ids: Sequence[str],

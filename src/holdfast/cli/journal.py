@@ -144,6 +144,7 @@ def retry(
         more = f"; {item.metrics + item.records:,} records delivered" if item.metrics + item.records else ""
         is_one = "file is" if item.files == 1 else "files are"
         more += f"; {item.files:,} {is_one} to be uploaded again (holdfast sync)" if item.files else ""
+        more += f"; {_counted(item.removals, 'deletion')} to be tried again (holdfast sync)" if item.removals else ""
         out.line(f"run {item.run_id}: {item.stored} stored, {len(item.left)} still set aside{more}")
         for left in item.left[:20]:
             out.warn(redact(left.describe()))
@@ -266,8 +267,10 @@ def _show_waiting(out: Output, run: FoundRun, redact: Redactor) -> None:
     out.line(f"run {run.run_id}, never uploaded:")
     for parcel in waiting_parcels(run):
         why = f": {redact(trouble.reason)}" if (trouble := parcel.trouble) is not None else ""
-        for file in parcel.entry.files if parcel.entry is not None else ():
+        for file in parcel.left.files:
             out.line(f"  {file.path} ({file.size_bytes:,} bytes){why}")
+        if parcel.left.removes:
+            out.line(f"  delete {_counted(len(parcel.left.removes), 'file')}: {', '.join(parcel.left.removes)}{why}")
 
 
 def _refused(places: Places, run_id: str | None) -> list[FoundRun]:

@@ -87,7 +87,7 @@ def _section(status: JournalStatus, settings: Settings, every: bool, redact: Red
     if any(run.aside for run in status.runs):
         section.hints.append("what was set aside, and why: holdfast journal status RUN; then retry, export or drop")
     is_uploaded = any(uploader.is_running for uploader in status.uploaders.values())
-    are_files_left = any(run.files_waiting for run in status.runs) and not is_uploaded
+    are_files_left = any(run.files_waiting or run.removals_waiting for run in status.runs) and not is_uploaded
     if (status.pending.size_bytes and not status.shipper.is_running) or are_files_left:
         section.hints.append("deliver what is pending: holdfast sync")
     return section
@@ -125,7 +125,11 @@ def _files(status: JournalStatus, redact: Redactor) -> list[str]:
     """Return lines about the files, where any were handed over."""
     count = sum(run.files_waiting for run in status.runs)
     size = sum(run.files_bytes for run in status.runs)
-    lines = [f"files    {count:,} to be uploaded ({_size(size)})"] if count or status.uploaders else []
+    removals = sum(run.removals_waiting for run in status.runs)
+    more = f", delete {_files_counted(removals)}" if removals else ""
+    lines = (
+        [f"files    {count:,} to be uploaded ({_size(size)}){more}"] if count or removals or status.uploaders else []
+    )
     running = [uploader for uploader in status.uploaders.values() if uploader.is_running]
     lines += [f"uploader {redact(_shipper(uploader, is_bytes=True))}" for uploader in running]
     troubles = dict.fromkeys(run.files_trouble for run in status.runs if run.files_trouble)
@@ -134,6 +138,10 @@ def _files(status: JournalStatus, redact: Redactor) -> list[str]:
         run_id = next(run.run_id for run in status.runs if run.files_trouble)
         lines.append(f"         to be rid of them instead: holdfast journal drop {run_id} --waiting")
     return lines + [f"damaged  parcel {parcel}: {problem}" for parcel, problem in status.unreadable.items()]
+
+
+def _files_counted(count: int) -> str:
+    return "1 file" if count == 1 else f"{count:,} files"
 
 
 def _rate(rate: float, is_bytes: bool) -> str:
@@ -165,9 +173,15 @@ def _row(run: RunStatus) -> list[str]:
         _size(run.pending.size_bytes) if run.pending.size_bytes else "",
         "" if age is None else _age(age),
         str(len(run.aside) or ""),
-        f"{run.files_waiting} waiting" if run.files_waiting else "",
+        _waiting(run),
         "alive" if run.is_alive else "",
     ]
+
+
+def _waiting(run: RunStatus) -> str:
+    uploads = f"{run.files_waiting} waiting" if run.files_waiting else ""
+    removals = f"delete {_files_counted(run.removals_waiting)}" if run.removals_waiting else ""
+    return ", ".join(filter(None, (uploads, removals)))
 
 
 def _records(pending: Pending) -> str:

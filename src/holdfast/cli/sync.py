@@ -148,7 +148,9 @@ def _show_summary(out: Output, target: Target, summary: Summary) -> None:
 
     whole = [run for run in summary.runs if run.result not in (Result.PENDING, Result.BLOCKED)]
     files = sum(run.files for run in summary.runs)
+    removed = sum(run.removed for run in summary.runs)
     more = f", {_counted(files, 'file')}" if files else ""
+    more += f"; deleted in the store: {_counted(removed, 'file')}" if removed else ""
     out.line(
         f"{target.destination}: {len(whole)} of {_counted(len(summary.runs), 'run')} delivered; sent now: "
         f"{_counted(summary.metrics, 'metric')}, {_counted(summary.records, 'other record')}{more}"

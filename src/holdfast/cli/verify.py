@@ -90,6 +90,7 @@ def _show(out: Output, report: Report, destination: str, redact: Redactor) -> No
 
 def _about_files(report: Report) -> str:
     waiting = f"{report.files_waiting:,} waiting to be uploaded" if report.files_waiting else "none waiting"
+    waiting += f", {report.removals_waiting:,} to be deleted" if report.removals_waiting else ""
     return f"files: {waiting}; stored files are not checked here"
 
 
@@ -100,6 +101,7 @@ def _said(value: str | None) -> str:
 def _show_notes(out: Output, report: Report) -> None:
     notes = {
         "things set aside, see `holdfast journal status RUN`": report.aside,
+        "files that the store does not let be deleted, see `holdfast journal status RUN`": report.removals_aside,
         "places in the journal that cannot be read": report.damaged,
         "segments of the journal that are missing": report.lost,
         "segments deleted after delivery to make room, which were not compared": report.gone,
@@ -116,9 +118,11 @@ def _sentence(report: Report, destination: str) -> str:
         return f"{report.verdict.value}: {report.problem} ({destination})"
     if report.verdict.value == "pending":
         files = _counted(report.files_waiting, "file") if report.files_waiting else ""
-        records = _counted(report.pending, "record") if report.pending or not files else ""
-        verb = "is" if report.files_waiting + report.pending == 1 else "are"
-        return f"pending: {' and '.join(filter(None, (records, files)))} {verb} still to be delivered (holdfast sync)"
+        removals = _counted(report.removals_waiting, "deletion") if report.removals_waiting else ""
+        records = _counted(report.pending, "record") if report.pending or not (files or removals) else ""
+        verb = "is" if report.files_waiting + report.removals_waiting + report.pending == 1 else "are"
+        what = " and ".join(filter(None, (records, files, removals)))
+        return f"pending: {what} {verb} still to be delivered (holdfast sync)"
     if report.verdict.value == "missing":
         return f"missing: {_what_is_missing(report)}"
     compared = f"{values:,} values of {len(report.metrics)} metrics, {report.params} params and {report.tags} tags"

@@ -22,6 +22,8 @@ MAX_DESCRIPTION_LENGTH = 5000
 # Of a version's tag: MLflow before 3.2 refuses more than 5,000 characters, later ones more than these.
 MAX_VERSION_TAG_LENGTH = 100_000
 MAX_VERSION = 2**31 - 1
+# What file systems keep.
+MAX_FILE_NAME_BYTES = 255
 MAX_METRICS_PER_BATCH = 1000
 MAX_PARAMS_PER_BATCH = 100
 MAX_TAGS_PER_BATCH = 100
@@ -92,6 +94,26 @@ def check_model_name(name: object) -> str:
         f"{name!r} is no name for a registered model.",
         "use any text of one line without '/' and ':', for example 'nba-game-outcome'",
     )
+
+
+def check_file_names(names: Iterable[object]) -> None:
+    """Check the names of files in one folder of a run's artifacts: plain names, none of which leads elsewhere.
+
+    Raises:
+        InvalidInputError: Names every one that is empty, `.` or `..`, longer than 255 bytes, or holds a slash, a
+            backslash, a control character or what is no Unicode.
+    """
+    bad = [repr(name)[:80] for name in names if not _is_file_name(name)]
+    if bad:
+        raise InvalidInputError(
+            f"No plain names of files: {', '.join(bad)}.", "give names without folders, such as 'last.ckpt'"
+        )
+
+
+def _is_file_name(name: object) -> bool:
+    if not isinstance(name, str) or name in ("", ".", "..") or not is_unicode(name):
+        return False
+    return len(name.encode()) <= MAX_FILE_NAME_BYTES and not set(name) & set("/\\") and not _CONTROL.search(name)
 
 
 def is_unicode(text: str) -> bool:

@@ -19,8 +19,8 @@ class Aside:
 
     Attributes:
         what: `metric`, `param`, `tag`, `update`, `inputs`, `outputs`, `model`, `deleted tag`, `damage`, `files` that
-            cannot be uploaded, or `run` where the run itself is refused (it was deleted, say) and nothing more is sent
-            to it.
+            cannot be uploaded or deleted, or `run` where the run itself is refused (it was deleted, say) and nothing
+            more is sent to it.
         content: The thing itself, as it would be sent; for damage, where the bytes are.
         reason: What the server said.
         noted_ms: When it was set aside, ms since the epoch.
@@ -44,9 +44,11 @@ def aside(what: str, content: Any, reason: str) -> Aside:
 
 def aside_of(parcel: Parcel) -> Aside:
     """Return a parcel that is set aside as something that is."""
-    trouble, entry = parcel.trouble, parcel.entry
-    paths = [file.path for file in entry.files] if entry is not None else []
-    content = {"paths": paths, "parcel": parcel.id, "folder": str(parcel.folder)}
+    trouble, left = parcel.trouble, parcel.left
+    content: dict[str, Any] = {"paths": [file.path for file in left.files]}
+    if left.removes:
+        content["removes"] = list(left.removes)
+    content |= {"parcel": parcel.id, "folder": str(parcel.folder)}
     return Aside("files", content, trouble.reason if trouble else "", trouble.noted_ms if trouble else 0)
 
 

@@ -20,6 +20,12 @@ _OF_ALL = {
     *("ParamValidation", "HTTP 401", "HTTP 402", "HTTP 403", "HTTP 405", "HTTP 407", "EACCES", "EPERM", "EROFS"),
 }
 
+# A right that is not given, or a deed that the store does not know: other requests fare better.
+_FORBIDDEN = {
+    *("AccessDenied", "AllAccessDisabled", "MethodNotAllowed", "NotImplemented", "NoPermission"),
+    *("HTTP 403", "HTTP 405", "HTTP 501", "EACCES", "EPERM", "EROFS"),
+}
+
 
 class Blame(Enum):
     """What is at fault: `file` for good; `perhaps_file`: nothing else is known to be; `elsewhere`: the network, the
@@ -45,3 +51,8 @@ def blame_of(error: HoldfastError) -> Blame:
     if error.code in _OF_ALL or error.code.startswith(("HTTP 3", "HTTP 5")):
         return Blame.ELSEWHERE
     return Blame.PERHAPS_FILE
+
+
+def is_forbidden(error: HoldfastError) -> bool:
+    """Whether a store refuses to delete, as many do on purpose: that is set aside, and holds up no upload."""
+    return isinstance(error, ArtifactError) and not error.retryable and error.code in _FORBIDDEN

@@ -236,6 +236,8 @@ class Delivery:
         root_uri: str | None,
         access: S3Access,
         artifact_root: str | None = None,
+        removes: Sequence[str] = (),
+        supersedes: bool = False,
     ) -> str:
         """Take files into the journal as they are now, and see to their upload; what becomes of them does not matter.
 
@@ -247,6 +249,8 @@ class Delivery:
             root_uri: Where the run keeps its artifacts; not looked at for a run that was begun offline.
             access: How the project reaches S3.
             artifact_root: Where the project was told to keep its files; see `UploadTarget`.
+            removes: What is to be deleted among the run's artifacts, once these files are there.
+            supersedes: Whether what still waits need not be sent where this stores or deletes all of it.
 
         Returns:
             The parcel's id.
@@ -257,7 +261,9 @@ class Delivery:
         """
         self.writer(run_id)
         root = None if is_local(run_id) else root_uri
-        parcel = self.journal.spool.hand_over(sources, run_id, root, access.fingerprint, self.journal.process)
+        parcel = self.journal.spool.hand_over(
+            sources, run_id, root, access.fingerprint, self.journal.process, removes, supersedes
+        )
         self.see_to_uploads(access, artifact_root)
         return parcel
 
@@ -265,6 +271,11 @@ class Delivery:
         """Return the names under which files of a run of the server still wait, or were set aside, in this journal."""
         waiting = dict.fromkeys(parcel.entry.run_id for parcel in self.journal.spool.parcels() if parcel.entry)
         return [name for name in waiting if run_id in (name, self.server_id(name))]
+
+    def runs_with_records(self, run_id: str) -> list[str]:
+        """Return the names under which this journal has a run of the server, or a local one, whoever logged to it."""
+        names = [name for name in self._files.list(self.journal.paths.runs) if not name.startswith(".")]
+        return [name for name in names if name == run_id or (is_local(name) and self.server_id(name) == run_id)]
 
     def see_to_uploads(self, access: S3Access, artifact_root: str | None = None) -> None:
         """Start an uploader with this access where there is none, and keep one as long as this process lives.

@@ -27,10 +27,12 @@ class FilesDone:
 
     Attributes:
         files: How many were uploaded.
+        removed: How many paths were deleted from the store.
         reason: Why not all of them were that are not set aside, or an empty text.
     """
 
     files: int = 0
+    removed: int = 0
     reason: str = ""
 
 
@@ -70,6 +72,7 @@ class FileSync:
         self._done = {}
         order = Order()
         self._spool.clean()
+        self._spool.drop_superseded()
         tried: set[str] = set()
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="holdfast-files") as pool:
             while True:
@@ -93,6 +96,7 @@ class FileSync:
         shipment = self._try_to_send(parcel)
         with self._lock:
             done.files += shipment.sent.files
+            done.removed += shipment.removed
             if shipment.fate not in (Fate.SENT, Fate.GONE, Fate.REFUSED):
                 done.reason = done.reason or shipment.reason
 

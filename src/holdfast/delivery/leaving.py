@@ -50,7 +50,7 @@ def what_is_left(
     if len(parcels) > len(waiting):
         (first, *_) = (parcel.entry.run_id for parcel in parcels if parcel.is_refused and parcel.entry is not None)
         yield (
-            f"files of run {first} cannot be uploaded and were set aside: holdfast journal status {first}, "
+            f"files of run {first} cannot be uploaded or deleted and were set aside: holdfast journal status {first}, "
             "then retry, export or drop"
         )
     files = [run.folder.name for run in paths if any((run.folder / "artifacts").glob("*"))]
@@ -65,12 +65,15 @@ def _behind(runs: Sequence[RunPaths]) -> set[str]:
 
 
 def _how_many_wait(parcels: Sequence[Parcel], target: Target) -> str:
-    count = sum(len(parcel.entry.files) for parcel in parcels if parcel.entry is not None)
+    count = sum(len(parcel.left.files) for parcel in parcels)
+    removals = sum(len(parcel.left.removes) for parcel in parcels)
     reasons = [trouble.reason.splitlines()[0] for parcel in parcels if (trouble := parcel.trouble) is not None]
     why = f" ({reasons[0]})" if reasons else ""
     later = "the uploader goes on with them" if target.shipper == "process" else "they are kept"
     files = "1 file is" if count == 1 else f"{count} files are"
-    return f"{files} still to be uploaded{why}; {later}, or run: holdfast sync {_quoted(target.root)}"
+    todo = [f"{files} still to be uploaded"] if count or not removals else []
+    todo += [f"{'1 is' if removals == 1 else f'{removals} are'} still to be deleted in the store"] if removals else []
+    return f"{' and '.join(todo)}{why}; {later}, or run: holdfast sync {_quoted(target.root)}"
 
 
 class Notice:

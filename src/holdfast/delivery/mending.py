@@ -45,6 +45,7 @@ class Retried:
         metrics: How many further values were delivered, of a run that had been refused.
         records: How many other things were.
         files: How many files are no longer set aside; they are uploaded by the uploader, or by `holdfast sync`.
+        removals: The same of paths that are to be deleted from the artifact store.
     """
 
     run_id: str
@@ -53,6 +54,7 @@ class Retried:
     metrics: int = 0
     records: int = 0
     files: int = 0
+    removals: int = 0
 
 
 def asides_of(run: FoundRun) -> list[Aside]:
@@ -102,7 +104,8 @@ def retry(run: FoundRun, sender: Sender) -> Retried:
         result = Retried(run.run_id, left=[item for item in items if item.what != "run"])
         for parcel in refused_parcels(run):
             parcel.forgive()
-            result.files += len(parcel.entry.files) if parcel.entry is not None else 0
+            result.files += len(parcel.left.files)
+            result.removals += len(parcel.left.removes)
         # First of all: whoever is killed from here on finds a run that is delivered as any other.
         if is_blocked(items):
             save_asides(OsFileSystem(), run.paths.aside, result.left)
@@ -195,12 +198,15 @@ def _strict(value: Any) -> Any:
 
 
 def waiting_parcels(run: FoundRun) -> list[Parcel]:
-    """Return the parcels of a run that are still to be uploaded."""
+    """Return the parcels of a run that are still to be uploaded, or to delete something."""
     return [parcel for parcel in Spool(run.journal.paths).of_runs([run.run_id]) if not parcel.is_refused]
 
 
 def drop_waiting(run: FoundRun) -> int:
-    """Throw away the files of a run that were handed over and are still to be uploaded; return how many they were.
+    """Throw away the files of a run that were handed over and are still to be uploaded, or deleted in the store.
+
+    Returns:
+        How many they were.
 
     Raises:
         DeliveryError: One of them is being uploaded right now.
@@ -238,8 +244,8 @@ def drop(run: FoundRun) -> int:
 
 
 def _drop_parcel(parcel: Parcel) -> int:
-    """Delete a parcel; return how many files it had."""
-    count = len(parcel.entry.files) if parcel.entry is not None else 0
+    """Delete a parcel; return how many files it was to upload or delete."""
+    count = sum(map(len, parcel.left))
     with contextlib.suppress(FileNotFoundError), parcel.lock() as lock:  # uploaded in the meantime
         if not lock.acquire(_LOCK_WAIT_S):
             raise DeliveryError(f"Parcel {parcel.id} is being uploaded right now.", "try again", retryable=True)

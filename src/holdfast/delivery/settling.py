@@ -14,7 +14,7 @@ from holdfast.delivery.run import Outcome, RunDelivery
 from holdfast.delivery.target import Target
 from holdfast.errors import HoldfastError
 from holdfast.journal.household import ProcessJournal
-from holdfast.journal.parcel import Entry, Parcel
+from holdfast.journal.parcel import Entry, Left, Parcel
 
 # How long the server may take to show that it is there, before work begins on local ids.
 REACH_S = 2.0
@@ -98,6 +98,22 @@ class Settling:
             self._impatient_until_s = time.monotonic() + _OFFLINE_S
         return left
 
+    def settle_run(self, run_id: str, limit_s: float | None = None) -> str:
+        """Wait until all that this journal holds of a run is on the server, whoever logged it; its files left out.
+
+        Args:
+            run_id: The name of its folder.
+            limit_s: How long at most; the target's `read_wait_s` if not given.
+
+        Returns:
+            Why not all of it is there; empty where it is.
+        """
+        limit = self.target.read_wait_s if limit_s is None else limit_s
+        reason = self._settle(run_id, _Wait(time.monotonic() + min(limit, _LONGEST_S), lambda: None))
+        if not reason:  # whatever was found a moment ago: the next reads may ask
+            self._offline_until_s = self._impatient_until_s = 0.0
+        return reason
+
     def _settle(self, run_id: str, wait: _Wait) -> str:
         pause_s = _POLL_S
         while True:
@@ -126,21 +142,22 @@ class Settling:
             pause_s = min(0.25, pause_s * 2)
 
     def _files_left(self, run_ids: set[str]) -> dict[str, str]:
-        """Return why files of runs are not there."""
+        """Return why files of runs are not there; a deletion that was set aside keeps none of them away."""
         found: dict[str, str] = {}
         for parcel in self.parcels_of(run_ids) if run_ids else []:
-            if parcel.entry is not None:
+            is_only_kept = parcel.is_refused and not parcel.left.files
+            if parcel.entry is not None and not is_only_kept:
                 found.setdefault(parcel.entry.run_id, self._why_not_there(parcel, parcel.entry))
         return found
 
     def _why_not_there(self, parcel: Parcel, entry: Entry) -> str:
         trouble = parcel.trouble
-        what = f"the file {entry.files[0].path}" if len(entry.files) == 1 else f"{len(entry.files)} files"
+        what, done = _task(parcel.left)
         if trouble is not None and trouble.is_refused:
-            return f"{what} cannot be uploaded (holdfast journal status {entry.run_id}): {trouble.reason}"
+            return f"{what} cannot be {done} (holdfast journal status {entry.run_id}): {trouble.reason}"
         if self.target.shipper == "none":
-            return f"{what} not uploaded: no uploader is at work here (HOLDFAST_SHIPPER=none); run `holdfast sync`"
-        return f"{what} not uploaded yet" + (f": {trouble.reason}" if trouble is not None else "")
+            return f"{what} not {done}: no uploader is at work here (HOLDFAST_SHIPPER=none); run `holdfast sync`"
+        return f"{what} not {done} yet" + (f": {trouble.reason}" if trouble is not None else "")
 
     # -- records ----------------------------------------------------------------------
 
@@ -194,6 +211,14 @@ class Settling:
             if found is None:
                 found = self._deliveries[run_id] = RunDelivery(self.journal.paths, run_id)
             return found
+
+
+def _task(left: Left) -> tuple[str, str]:
+    """Return what is to be done, and the word for its being done."""
+    files, removes = left
+    if removes and not files:
+        return f"the deletion of {removes[0] if len(removes) == 1 else f'{len(removes)} files'}", "done"
+    return f"the file {files[0].path}" if len(files) == 1 else f"{len(files)} files", "uploaded"
 
 
 class _Wait:

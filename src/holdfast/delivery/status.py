@@ -91,7 +91,8 @@ class RunStatus:
         is_alive: Whether a process of this machine that logged to it lives.
         files_waiting: How many files are still to be uploaded, those that were set aside left out.
         files_bytes: Their size.
-        files_trouble: Why the last try to upload one of them failed, or an empty text.
+        removals_waiting: How many paths are still to be deleted from the artifact store.
+        files_trouble: Why the last try to upload or delete one of them failed, or an empty text.
         last_ms: When it was last written to, ms since the epoch.
     """
 
@@ -103,6 +104,7 @@ class RunStatus:
     is_alive: bool = False
     files_waiting: int = 0
     files_bytes: int = 0
+    removals_waiting: int = 0
     files_trouble: str = ""
     last_ms: int = 0
 
@@ -245,9 +247,10 @@ def _run_status(paths: JournalPaths, run_id: str, lives: Any, budget: _Budget, p
     open_parcels = [parcel for parcel in parcels if parcel not in refused]
     asides = [*load_asides(files, run.aside), *map(aside_of, refused)]
     server_id = server_id_of(paths, run_id)
-    waiting = files_waiting(run) + sum(len(parcel.entry.files) for parcel in open_parcels if parcel.entry)
+    left = [parcel.left for parcel in open_parcels]
+    waiting = files_waiting(run) + sum(len(parcel.files) for parcel in left)
     troubles = [trouble.reason for parcel in open_parcels if (trouble := parcel.trouble) is not None]
-    is_left = bool(pending.size_bytes) or bool(waiting) or server_id is None
+    is_left = bool(pending.size_bytes or waiting or open_parcels) or server_id is None
     state = _state(asides, is_left, known, checkpoint.complete_ms is not None)
     return RunStatus(
         run_id,
@@ -258,6 +261,7 @@ def _run_status(paths: JournalPaths, run_id: str, lives: Any, budget: _Budget, p
         is_alive=Life.ALIVE in known,
         files_waiting=waiting,
         files_bytes=sum(parcel.size_bytes for parcel in open_parcels),
+        removals_waiting=sum(len(parcel.removes) for parcel in left),
         files_trouble=troubles[0] if troubles else "",
         last_ms=_last_ms(run, names),
     )
@@ -370,6 +374,7 @@ def _run_document(run: RunStatus) -> dict[str, Any]:
         "aside": [asdict(item) for item in run.aside],
         "files_waiting": run.files_waiting,
         "files_bytes": run.files_bytes,
+        "removals_waiting": run.removals_waiting,
         "files_trouble": run.files_trouble,
         "last_ms": run.last_ms,
     }

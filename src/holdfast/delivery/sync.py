@@ -58,6 +58,7 @@ class RunSync:
         reason: Why it is blocked or pending.
         aside: How many things are set aside, those of before included.
         files: How many files were uploaded.
+        removed: How many were deleted from the artifact store.
     """
 
     run_id: str
@@ -66,6 +67,7 @@ class RunSync:
     reason: str = ""
     aside: int = 0
     files: int = 0
+    removed: int = 0
 
 
 @dataclass
@@ -184,6 +186,7 @@ class Sync:
         for run_id, done in work.run(runs).items():
             run = runs[run_id]
             run.files += done.files
+            run.removed += done.removed
             if done.reason and run.result is not Result.PENDING:
                 run.result, run.reason = Result.PENDING, done.reason
         for parcel in Spool(self._paths).of_runs(runs):

@@ -129,6 +129,8 @@ class Uploader:
 
     def _step(self, parcels: Workers[Shipment], folders: Workers[int]) -> None:
         self._collect()
+        # In an outage the later of them make the earlier ones vain.
+        self._spool.drop_superseded([known.parcel for known in self._not_refused() if known.future is None])
         try:
             for known in self._due():
                 known.tried_s = time.monotonic()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -13,12 +14,13 @@ from holdfast.artifacts.transfer import SILENT, Item, Meter, Sent
 from holdfast.core.locations import lies_below
 from holdfast.core.redaction import Redactor
 from holdfast.core.uris import file_uri, scheme_of
-from holdfast.delivery.blame import TRIES, Blame, blame_of
+from holdfast.delivery.blame import TRIES, Blame, blame_of, is_forbidden
 from holdfast.delivery.identity import load_resolved
-from holdfast.errors import HoldfastError
+from holdfast.errors import HoldfastError, InvalidInputError
 from holdfast.journal.filesystem import OsFileSystem
 from holdfast.journal.layout import JournalPaths
-from holdfast.journal.parcel import Parcel
+from holdfast.journal.parcel import Left, Parcel
+from holdfast.journal.spool import Spool
 
 _SHOWN = 5
 
@@ -28,6 +30,9 @@ class Store(Protocol):
 
     def upload(self, items: Sequence[Item], meter: Meter = SILENT) -> Sent:
         """Store files; raises `ArtifactError`."""
+
+    def delete(self, root_uri: str, path: str = "") -> None:
+        """Delete a file, or all files below a folder; what is not there is fine. Raises `ArtifactError`."""
 
 
 class Fate(StrEnum):
@@ -50,6 +55,7 @@ class Shipment:
             is not on the server yet; `failed`: it is tried again; `refused`: it is set aside.
         reason: Why it is not there.
         sent: What was uploaded.
+        removed: How many paths were deleted.
         needs_people: Whether waiting alone will not mend a failure.
         doubts: How many tries in a row have failed with nothing but these files to blame; after `blame.TRIES` they
             are set aside.
@@ -58,6 +64,7 @@ class Shipment:
     fate: Fate
     reason: str = ""
     sent: Sent = field(default_factory=Sent)
+    removed: int = 0
     needs_people: bool = False
     doubts: int = 0
 
@@ -81,7 +88,7 @@ class Uploads:
         self._redact = redact or Redactor()
 
     def send(self, parcel: Parcel, meter: Meter = SILENT) -> Shipment:
-        """Upload a parcel, and delete it when all of it is there.
+        """Upload a parcel, delete from the store what it says, and the parcel itself when all of that is done.
 
         Being killed anywhere leaves the parcel, and its next upload goes on where this one was.
 
@@ -109,6 +116,7 @@ class Uploads:
             return Shipment(Fate.WAITING, "its run is not on the server yet")
         if not parcel.seal(self._sync):
             return Shipment(Fate.BUSY, "it is being copied")
+        spare(self._paths, parcel)
         return self._upload(parcel, root, meter)
 
     def _upload(self, parcel: Parcel, root: str, meter: Meter) -> Shipment:
@@ -117,10 +125,21 @@ class Uploads:
         except HoldfastError as error:
             return self._failed(parcel, error)
         broken = [file.path for file in parcel.broken()]
-        if broken:
+        if broken:  # what it would replace is not deleted either
             return self._refused(parcel, _how_broken(broken), sent)
+        return self._delete(parcel, root, sent)
+
+    def _delete(self, parcel: Parcel, root: str, sent: Sent) -> Shipment:
+        paths = parcel.left.removes
+        for done, path in enumerate(paths):
+            try:
+                self._store.delete(root, _checked(path))
+            except HoldfastError as error:
+                parcel.note_left(Left((), paths[done:]))
+                shipment = self._refused(parcel, str(error)) if is_forbidden(error) else self._failed(parcel, error)
+                return replace(shipment, sent=sent, removed=done)
         parcel.remove()
-        return Shipment(Fate.SENT, sent=sent)
+        return Shipment(Fate.SENT, sent=sent, removed=len(paths))
 
     def _failed(self, parcel: Parcel, error: HoldfastError) -> Shipment:
         blame, trouble = blame_of(error), parcel.trouble
@@ -157,9 +176,50 @@ def items_of(parcel: Parcel, root_uri: str) -> list[Item]:
     broken = parcel.broken()
     return [
         Item(parcel.data(file), file_uri(root_uri, check_path(file.path)), parcel.note(file))
-        for file in parcel.entry.files
+        for file in parcel.left.files
         if file not in broken
     ]
+
+
+def _checked(path: str) -> str:
+    """Return a path to be deleted, which the root itself never is."""
+    checked = check_path(path)
+    if not checked:
+        raise InvalidInputError(f"{path!r} is the root of a run's artifacts, which is not deleted.", "name a file")
+    return checked
+
+
+def spare(paths: JournalPaths, parcel: Parcel) -> None:
+    """Take what a parcel stores out of the removals that were handed over before it and are still to be done.
+
+    Those are set aside, or it would be held up by them; tried again some day, they would delete what it stored.
+
+    Raises:
+        OSError: The journal cannot be written to.
+    """
+    stored = {file.path for file in parcel.left.files}
+    for earlier in Spool(paths).parcels() if stored else ():
+        if earlier.id >= parcel.id:
+            return
+        if _is_beside(earlier, parcel) and not stored.isdisjoint(earlier.left.removes):
+            _spare(earlier, stored)
+
+
+def _is_beside(earlier: Parcel, parcel: Parcel) -> bool:
+    mine, other = parcel.entry, earlier.entry
+    return mine is not None and other is not None and other.place == mine.place
+
+
+def _spare(earlier: Parcel, stored: set[str]) -> None:
+    with suppress(FileNotFoundError), earlier.lock() as lock:
+        if not lock.acquire():
+            return
+        left = earlier.left
+        rest = Left(left.files, tuple(path for path in left.removes if path not in stored))
+        if rest.paths:
+            earlier.note_left(rest)
+        elif earlier.is_there:
+            earlier.remove()
 
 
 def root_of(paths: JournalPaths, parcel: Parcel) -> str | None:
@@ -185,7 +245,10 @@ def is_below(root_uri: str | None, above: str | None) -> bool:
 
 
 class Order:
-    """Which parcels may be uploaded next: of those that write the same file, the earliest."""
+    """Which parcels may be uploaded next: of those that store or delete the same path, the earliest.
+
+    One that only deletes waits for all earlier ones of its run: what it makes room for is stored first.
+    """
 
     def __init__(self) -> None:
         self._known: dict[str, frozenset[tuple[str, str]]] = {}
@@ -197,18 +260,22 @@ class Order:
             parcels: All that are not set aside, the oldest first.
         """
         taken: set[tuple[str, str]] = set()
+        roots: set[str] = set()
         seen: dict[str, frozenset[tuple[str, str]]] = {}
         for parcel in parcels:
-            places = seen[parcel.id] = self._known.get(parcel.id) or _places(parcel)
-            if taken.isdisjoint(places):
+            entry = parcel.entry
+            places = self._known.get(parcel.id) or _places(parcel)
+            is_last = entry is not None and not entry.files and entry.place in roots
+            if taken.isdisjoint(places) and not is_last:
                 yield parcel
             taken |= places
+            if entry is not None:
+                roots.add(entry.place)
+                if not entry.removes:  # else it becomes less while its files are stored
+                    seen[parcel.id] = places
         self._known = seen
 
 
 def _places(parcel: Parcel) -> frozenset[tuple[str, str]]:
     entry = parcel.entry
-    if entry is None:
-        return frozenset()
-    # A run's root is one and the same before and after it is known.
-    return frozenset((entry.run_id if entry.root_uri is None else entry.root_uri, file.path) for file in entry.files)
+    return frozenset() if entry is None else frozenset((entry.place, path) for path in parcel.left.paths)

@@ -91,6 +91,8 @@ class Report:
         status: The run's on the server.
         files_waiting: How many files that were logged are still to be uploaded; those that were set aside count
             among `aside`.
+        removals_waiting: How many paths are still to be deleted from the artifact store.
+        removals_aside: How many the store does not let be deleted, which makes nothing incomplete.
     """
 
     run_id: str
@@ -108,6 +110,8 @@ class Report:
     uncompared: int = 0
     status: str = ""
     files_waiting: int = 0
+    removals_waiting: int = 0
+    removals_aside: int = 0
 
     @property
     def missing(self) -> int:
@@ -120,7 +124,7 @@ class Report:
         is_gone = self.server_id is not None and bool(self.problem)
         if is_gone or self.missing or self.differences or self.aside or self.damaged or self.lost:
             return Verdict.MISSING
-        if self.server_id is None or self.pending or self.files_waiting:
+        if self.server_id is None or self.pending or self.files_waiting or self.removals_waiting:
             return Verdict.PENDING
         return Verdict.PARTIAL if self.gone else Verdict.COMPLETE
 
@@ -145,18 +149,21 @@ def verify(run_id: str, runs: Iterable[FoundRun], sender: Sender, tick: Callable
     logged = read_logged(runs)
     server_id = next((found for run in runs if (found := run.server_id) is not None), None)
     parcels = [parcel for run in runs for parcel in Spool(run.journal.paths).of_runs([run.run_id])]
-    refused = sum(parcel.is_refused for parcel in parcels)
+    waiting = [parcel.left for parcel in parcels if not parcel.is_refused]
+    refused = [parcel.left for parcel in parcels if parcel.is_refused]
+    kept = [left.removes for left in refused if left.removes and not left.files]
     report = Report(
         run_id,
         server_id,
-        aside=len(logged.aside) + refused,
+        aside=len(logged.aside) + len(refused) - len(kept),
         pending=logged.pending,
         damaged=logged.damaged,
         gone=logged.gone,
         lost=logged.lost,
         uncompared=logged.uncompared,
-        files_waiting=sum(files_waiting(run.paths) for run in runs)
-        + sum(len(parcel.entry.files) for parcel in parcels if parcel.entry is not None and not parcel.is_refused),
+        files_waiting=sum(files_waiting(run.paths) for run in runs) + sum(len(left.files) for left in waiting),
+        removals_waiting=sum(len(left.removes) for left in waiting),
+        removals_aside=sum(map(len, kept)),
     )
     if server_id is None:
         report.problem = "it is not on the server yet"
@@ -262,5 +269,7 @@ def as_document(report: Report) -> dict[str, Any]:
         "lost_segments": report.lost,
         "uncompared": report.uncompared,
         "files_waiting": report.files_waiting,
+        "removals_waiting": report.removals_waiting,
+        "removals_aside": report.removals_aside,
         "files_compared": False,
     }

@@ -1,4 +1,7 @@
-"""A parcel: the files of one call that handed them over, as they lie in the journal until they are uploaded."""
+"""A parcel: the files of one call that handed them over, as they lie in the journal until they are uploaded.
+
+It may also name paths that are to be deleted from the store, once its own files are there.
+"""
 
 from __future__ import annotations
 
@@ -37,6 +40,9 @@ class ParcelFile(NamedTuple):
 class Entry:
     """What a parcel says of itself.
 
+    A store holds a path of `removes` as long as it holds nothing better: it is deleted after the parcel's own files
+    are stored, after earlier parcels have stored the path, and before later ones store it again.
+
     Attributes:
         run_id: The run's folder in the journal.
         process: Who handed it over.
@@ -44,6 +50,9 @@ class Entry:
         access: The fingerprint of the access that they are uploaded with.
         handed_ms: When it was handed over, ms since the epoch.
         files: The files.
+        removes: What is deleted from the store, below the root; none of the files.
+        supersedes: Whether an earlier parcel that still waits need not be sent where all its paths are among the
+            files and removals of this one.
     """
 
     run_id: str
@@ -52,6 +61,13 @@ class Entry:
     access: str
     handed_ms: int
     files: tuple[ParcelFile, ...]
+    removes: tuple[str, ...] = ()
+    supersedes: bool = False
+
+    @property
+    def place(self) -> str:
+        """Where its paths lie; a run's root is one and the same before and after it is known."""
+        return self.run_id if self.root_uri is None else self.root_uri
 
     def to_json(self) -> bytes:
         """Return it as it is written down."""
@@ -61,6 +77,10 @@ class Entry:
         ]
         content = {"format": FORMAT, "run": self.run_id, "process": self.process, "root": self.root_uri,
                    "access": self.access, "handed_ms": self.handed_ms, "files": files}  # fmt: skip
+        if self.removes:
+            content["removes"] = list(self.removes)
+        if self.supersedes:
+            content["supersedes"] = True
         return json.dumps(content).encode()
 
     @classmethod
@@ -76,7 +96,26 @@ class Entry:
         files = tuple(
             ParcelFile(file["path"], _plain(file["data"]), file["size"], file["mtime_ns"]) for file in content["files"]
         )
-        return cls(content["run"], content["process"], content["root"], content["access"], content["handed_ms"], files)
+        about = (content["run"], content["process"], content["root"], content["access"], content["handed_ms"])
+        removes = tuple(str(path) for path in content.get("removes", ()))
+        return cls(*about, files, removes, bool(content.get("supersedes", False)))
+
+
+class Left(NamedTuple):
+    """What is still to be done of a parcel.
+
+    Attributes:
+        files: The files that are to be uploaded.
+        removes: The paths that are to be deleted then.
+    """
+
+    files: tuple[ParcelFile, ...] = ()
+    removes: tuple[str, ...] = ()
+
+    @property
+    def paths(self) -> frozenset[str]:
+        """All paths that it changes."""
+        return frozenset(file.path for file in self.files) | frozenset(self.removes)
 
 
 def _plain(name: str) -> str:
@@ -153,8 +192,22 @@ class Parcel:
 
     @property
     def size_bytes(self) -> int:
-        """The size of its files."""
-        return sum(file.size_bytes for file in self.entry.files) if self.entry else 0
+        """The size of its files that are still to be uploaded."""
+        return sum(file.size_bytes for file in self.left.files)
+
+    @property
+    def left(self) -> Left:
+        """What is still to be done; nothing where its entry cannot be read."""
+        if self.entry is None:
+            return Left()
+        whole = Left(self.entry.files, self.entry.removes)
+        if not self.entry.removes:
+            return whole
+        try:
+            content = json.loads(self._files.read(self.folder / "left.json", 0, 1 << 30))
+            return Left(() if content["sent"] else whole.files, tuple(str(path) for path in content["removes"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return whole
 
     @property
     def is_there(self) -> bool:
@@ -182,7 +235,7 @@ class Parcel:
             OSError: A copy cannot be written.
         """
         names = set(self._files.list(self.folder))
-        linked = [file for file in self._files_of() if file.data not in names and file.data + LINK_SUFFIX in names]
+        linked = [file for file in self.left.files if file.data not in names and file.data + LINK_SUFFIX in names]
         if not linked:
             return True
         with FileLock(self.folder / "sealing") as lock:
@@ -206,12 +259,17 @@ class Parcel:
         names = set(self._files.list(self.folder))
         return [
             file
-            for file in self._files_of()
+            for file in self.left.files
             if file.data not in names or self._files.size(self.data(file)) != file.size_bytes
         ]
 
-    def _files_of(self) -> tuple[ParcelFile, ...]:
-        return self.entry.files if self.entry is not None else ()
+    @property
+    def is_being_copied(self) -> bool:
+        """Whether somebody makes copies of what was only linked."""
+        if not any(name.endswith(LINK_SUFFIX) for name in self._files.list(self.folder)):
+            return False
+        with FileLock(self.folder / "sealing") as lock:
+            return not lock.acquire()
 
     # -- what became of it ------------------------------------------------------------
 
@@ -243,6 +301,21 @@ class Parcel:
     def forgive(self) -> None:
         """Forget why it was not uploaded, so that it is tried again."""
         self._files.unlink(self.folder / "trouble.json")
+
+    def note_left(self, left: Left) -> None:
+        """Write down what is still to be done, as far as it is more than nothing; durable when this returns.
+
+        The content of files that are stored is deleted then: it is not sent again, over later files perhaps.
+
+        Raises:
+            OSError: As the file system says.
+        """
+        content = {"format": FORMAT, "sent": not left.files, "removes": list(left.removes)}
+        write_whole(self._files, self.folder / "left.json", json.dumps(content).encode())
+        if not left.files and self.entry is not None:
+            for file in self.entry.files:
+                for name in (file.data, file.data + LINK_SUFFIX, f"upload-{file.data}.json"):
+                    self._files.unlink(self.folder / name)
 
     def remove(self) -> None:
         """Delete it: it is uploaded, or not wanted any more. Being killed leaves it as it was, or leaves nothing.

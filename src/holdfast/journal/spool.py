@@ -9,6 +9,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from holdfast.errors import InvalidInputError, JournalError
@@ -21,9 +22,10 @@ from holdfast.journal.options import JournalOptions
 from holdfast.journal.parcel import Entry, Parcel, ParcelFile
 from holdfast.journal.segment import HINTS
 from holdfast.journal.snapshot import Snapshot, check_is_file, snapshot
+from holdfast.journal.superseding import drop_superseded, inherited
 
 _PARCEL = re.compile(r"[0-9a-f]{16}-[0-9a-f]{8}")
-_NEW = re.compile(r"\.[0-9a-f]{16}-[0-9a-f]{8}\.(?P<process>.+)\.new")
+_NEW = re.compile(r"\.(?P<id>[0-9a-f]{16}-[0-9a-f]{8})\.(?P<process>.+)\.new")
 _GONE = re.compile(r"\.[0-9a-f]{16}-[0-9a-f]{8}\.gone")
 # What a parcel takes beside its files: its entry, and what their names and lengths take in it.
 _FILE_BYTES = 512
@@ -79,6 +81,8 @@ class Spool:
         root_uri: str | None,
         access: str,
         process: str,
+        removes: Sequence[str] = (),
+        supersedes: bool = False,
     ) -> str:
         """Take the present content of files into the journal; what becomes of the files afterwards does not matter.
 
@@ -91,6 +95,10 @@ class Spool:
             root_uri: Where they go; None for a run that is not on the server yet.
             access: The fingerprint of the access that they are uploaded with.
             process: The name of this process in the journal.
+            removes: What is to be deleted from there, once these files and all earlier ones of the same paths are
+                there; none of these files.
+            supersedes: Whether what still waits need not be sent where this stores or deletes all of it; see
+                `superseding`.
 
         Returns:
             The parcel's id.
@@ -100,14 +108,20 @@ class Spool:
             JournalFullError: The journal has reached its bound.
             JournalError: It cannot be written to; nothing was taken.
         """
-        self._grant(sum(_size_of(source) + _FILE_BYTES for source, _ in sources) + _FILE_BYTES)
+        if supersedes:
+            self.drop_superseded()  # which makes room
+        paths_bytes = _FILE_BYTES * (1 + len(sources) + len(removes))
+        self._grant(sum(_size_of(source) for source, _ in sources) + paths_bytes)
         parcel_id = self._new_id()
         folder = self.paths.files / f".{parcel_id}.{process}.new"
         leases = Leases(self._options.sync)
         try:
             with self._translated():
                 self._files.make_folder(folder)
-                entry = self._fill(folder, sources, leases, Entry(run_id, process, root_uri, access, _now_ms(), ()))
+                about = Entry(run_id, process, root_uri, access, _now_ms(), (), tuple(removes), supersedes)
+                entry = self._fill(folder, sources, leases, about)
+                if supersedes:
+                    entry = self._with_inherited(parcel_id, entry)
                 self._commit(folder, parcel_id, entry, leases)
         except BaseException:
             leases.release()
@@ -134,14 +148,20 @@ class Spool:
             taken[number] = ParcelFile(path, str(number), found.size_bytes, found.mtime_ns)
             if self._options.sync == "always":
                 self._files.sync_file(folder / f"{number}{'.link' if found.is_linked else ''}")
-        return Entry(
-            about.run_id,
-            about.process,
-            about.root_uri,
-            about.access,
-            about.handed_ms,
-            tuple(taken[number] for number in range(len(sources))),
-        )
+        return replace(about, files=tuple(taken[number] for number in range(len(sources))))
+
+    def _with_inherited(self, parcel_id: str, entry: Entry) -> Entry:
+        """Take the removals of those upon the new parcel that need not be sent then."""
+        if self._is_other_under_way(parcel_id, entry.process):
+            return entry
+        earlier = [parcel for parcel in self.parcels() if parcel.id < parcel_id]
+        paths = [*(file.path for file in entry.files), *entry.removes]
+        return replace(entry, removes=(*entry.removes, *inherited(earlier, entry, paths)))
+
+    def _is_other_under_way(self, parcel_id: str, own: str) -> bool:
+        """Whether a file that nobody sees yet might be stored under a path that would be inherited as a removal."""
+        news = [found for name in self._files.list(self.paths.files) if (found := _NEW.fullmatch(name))]
+        return any(new["id"] < parcel_id and life_of(self.paths, new["process"], own) is not Life.GONE for new in news)
 
     def _commit(self, folder: Path, parcel_id: str, entry: Entry, leases: Leases) -> None:
         fd = self._files.open_new(folder / "entry.json")
@@ -205,6 +225,18 @@ class Spool:
         left = [parcel for parcel in parcels if not self._sync_one(parcel)]
         with self._lock:
             self._unsynced += left
+
+    def drop_superseded(self, parcels: Sequence[Parcel] | None = None) -> int:
+        """Delete the parcels that need not be sent any more; return how many. See `superseding`.
+
+        Args:
+            parcels: Those that it is about, the oldest first; all if not given.
+        """
+        with self._lock:
+            unsynced = {parcel.id for parcel in self._unsynced}
+        is_synced = self._options.sync == "process"
+        every = self.parcels() if parcels is None else parcels
+        return drop_superseded(every, lambda parcel: is_synced or self._sync_one(parcel), unsynced)
 
     def _sync_one(self, parcel: Parcel) -> bool:
         try:

@@ -56,6 +56,42 @@ def log_files(project: Project, run: OpenRun, sources: Sequence[tuple[Path, str]
         project.settle()
 
 
+def replace_files(project: Project, run: OpenRun, sources: Sequence[tuple[Path, str]], removes: Sequence[str]) -> None:
+    """Store files with a run and delete others then, without keeping training waiting for a store.
+
+    What was handed over earlier and still waits is not sent where this stores or deletes all of it. In a folder of
+    this machine, small files for which nothing waits are stored and deleted at once; without a journal all are.
+
+    Args:
+        project: Whose keys are used.
+        run: The run.
+        sources: Each file, and its path among the run's artifacts.
+        removes: The paths to delete; what is not there is fine.
+
+    Raises:
+        ArtifactError: The store refused one, or cannot be reached, where it is asked at once.
+        JournalError: They cannot be taken into the journal; nothing was.
+    """
+    delivery = project.delivery
+    if delivery is None or _may_be_done_at_once(delivery, run, sources, removes):
+        if sources:
+            _store(project, run, sources)
+        for path in removes:
+            project.artifacts.delete(run.artifact_uri, path)
+        return
+    root = None if identity.is_local(run.run_id) else run.artifact_uri
+    access, artifact_root = project.artifacts.access, project.settings.artifact_root
+    delivery.hand_over(run.run_id, sources, root, access, artifact_root, removes, supersedes=True)
+
+
+def _may_be_done_at_once(
+    delivery: Delivery, run: OpenRun, sources: Sequence[tuple[Path, str]], removes: Sequence[str]
+) -> bool:
+    if identity.is_local(run.run_id) or not is_local(run.artifact_uri) or _size_bytes(sources) > _SMALL_BYTES:
+        return False
+    return _waiting(delivery, run.run_id).isdisjoint({*(name for _, name in sources), *removes})
+
+
 def _wait_for_earlier(delivery: Delivery, run_id: str, names: set[str]) -> None:
     """Wait for what was handed over under the same names, which must not come after what is stored now.
 
@@ -76,7 +112,7 @@ def _wait_for_earlier(delivery: Delivery, run_id: str, names: set[str]) -> None:
 
 def _waiting(delivery: Delivery, run_id: str) -> set[str]:
     parcels = delivery.settling.parcels_of([run_id])
-    return {file.path for parcel in parcels if parcel.entry and not parcel.is_refused for file in parcel.entry.files}
+    return {path for parcel in parcels if not parcel.is_refused for path in parcel.left.paths}
 
 
 def _store(project: Project, run: OpenRun, sources: Sequence[tuple[Path, str]]) -> None:
