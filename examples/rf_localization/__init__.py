@@ -1,0 +1,1 @@
+"""A worked example: where a transmitter stands, learnt from the radio signals of several receivers."""

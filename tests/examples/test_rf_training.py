@@ -1,0 +1,136 @@
+"""Training, evaluation and serving of the RF example, on simulated scenes and through the real pipeline."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pl = pytest.importorskip("lightning.pytorch")
+pytest.importorskip("transformers")
+pytest.importorskip("onnxruntime")
+
+from holdfast import ModelRegistry, open_project  # noqa: E402
+from holdfast.core.stages import Stage  # noqa: E402
+from holdfast.errors import InvalidInputError  # noqa: E402
+from holdfast.settings import load_settings  # noqa: E402
+from holdfast_examples.rf_localization import end_to_end, evaluate, serve, train  # noqa: E402
+from holdfast_examples.rf_localization.data_module import ScenesDataModule  # noqa: E402
+from holdfast_examples.rf_localization.lightning_module import LocalizationModule  # noqa: E402
+from holdfast_examples.rf_localization.local_frame import FRAME  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def scenes_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the tests of this file keep their scenes, so that they are simulated once."""
+    return tmp_path_factory.mktemp("scenes")
+
+
+def test_data_module_gives_what_was_simulated(scenes_dir: Path) -> None:
+    data = ScenesDataModule(300, 1, 32, folder=scenes_dir)
+    data.prepare_data()
+    data.setup("fit")
+    arrays = data.splits()["val"]
+    images, measurements, positions = next(iter(data.val_dataloader()))
+    assert images.shape == (45, 14, 128, 32)
+    assert images.dtype == torch.float32
+    assert np.array_equal(images.numpy(), arrays.images.astype(np.float32))
+    assert np.array_equal(measurements.numpy(), arrays.measurements)
+    assert np.allclose(FRAME.to_latlon(positions.numpy()), arrays.positions, atol=1e-5)
+    one = data.train_dataloader().dataset[3]
+    assert [tuple(part.shape) for part in one] == [(14, 128, 32), (35,), (2,)]
+    seen = torch.cat([batch[2] for batch in data.train_dataloader()])
+    assert len(seen) == 210
+    assert not torch.equal(seen, torch.cat([batch[2] for batch in data.train_dataloader()]))  # shuffled
+
+
+def test_the_network_alone_learns(scenes_dir: Path) -> None:
+    """Without the solver all it knows is learnt: scenes it has seen often it must find far better than a centroid."""
+    data = ScenesDataModule(300, 1, 30, folder=scenes_dir)
+    pl.seed_everything(1, verbose=False)
+    module = LocalizationModule(solver=False, dropout=0.0, learning_rate=3e-3)
+    trainer = pl.Trainer(
+        max_epochs=40,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        gradient_clip_val=1.0,
+        num_sanity_val_steps=0,
+        check_val_every_n_epoch=40,
+    )
+    # The same two batches each time.
+    batches = [batch for batch, _ in zip(data.train_dataloader(), range(2), strict=False)]
+    trainer.fit(module, torch.utils.data.DataLoader(batches, batch_size=None), data.val_dataloader())
+    learnt = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    centre = torch.cat([batch[2] for batch in batches])
+    assert learnt["train/median_km"] < 0.5 * float((centre - centre.mean(0)).norm(dim=1).median())
+    # The calibration is of this validation data, so that its own share is exact.
+    assert learnt["val/coverage_68"] == pytest.approx(0.68, abs=0.03)
+
+
+def test_options_are_the_seeds() -> None:
+    given = ["--backbone", "CONVNEXT_TINY", "--pretrained", "false", "--freeze-backbone", "--learning-rate", "1e-4"]
+    model, training = train.SCRIPT.configure(train.SCRIPT.parse([*given, "--batch-size", "8", "--epochs", "3"]))
+    assert model.model_dump()["backbone"] == "CONVNEXT_TINY"
+    assert model.model_dump()["pretrained"] is False
+    assert model.model_dump()["freeze_backbone"] is True
+    assert (training.learning_rate, training.batch_size, training.epochs) == (1e-4, 8, 3)
+    with pytest.raises(InvalidInputError, match="scenes"):
+        train.SCRIPT.configure(train.SCRIPT.parse(["--scenes", "3"]))
+
+
+def test_what_is_no_checkpoint_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    broken = tmp_path / "broken.ckpt"
+    broken.write_bytes(b"no checkpoint")
+    assert evaluate.main([str(broken)]) == 2
+    assert "broken.ckpt is no checkpoint of this example" in capsys.readouterr().err
+    assert serve.main(["--name", "missing"]) == 1
+    assert "No version of 'missing' is in Production" in capsys.readouterr().err
+
+
+def test_end_to_end(scenes_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """From simulation to a fresh process that locates transmitters, and a look from outside at what was left."""
+    assert end_to_end.main(["--tiny", "--json", "--data-dir", str(scenes_dir)]) == 0
+    told: dict[str, Any] = json.loads(capsys.readouterr().out)
+    figures = told["figures"]
+    trivial = min(figures[f"compare/{name}/median_km"] for name in ("centroid", "power_weighted_centroid"))
+    assert figures["compare/model/median_km"] < 0.5 * trivial
+    assert all(gate["passed"] for gate in told["gates"])
+    assert told["served"]["scenes"] == end_to_end.TINY.unseen
+    assert told["served"]["median_km"] < 0.5 * trivial
+    assert told["served"]["with_torch"] is False
+    assert told["export"]["position_difference_km"] < 0.05
+
+    project = open_project(load_settings(experiment_name=end_to_end.EXPERIMENT))
+    name, run_id = told["production"]["name"], told["best"]["run_id"]
+    version = ModelRegistry(project).find(name, Stage.PRODUCTION)
+    assert version is not None
+    assert version.version == told["production"]["version"] == 1
+    run = project.runs.get_run(run_id)
+    assert run.status == "FINISHED"
+    assert run.metrics["compare/model/median_km"] == pytest.approx(figures["compare/model/median_km"])
+    assert run.metrics["best/val/loss"] == pytest.approx(told["best"]["val_loss"])
+    pictures = {Path(file.path).name for file in project.artifacts.list_files(run.artifact_uri, "pictures")}
+    assert pictures == {"error_map.png", "error_cdf.png", "calibration.png", "served_map.png"}
+    with pytest.raises(Exception, match="compare/of_best_trivial"):
+        _promote_a_poor_one(project, name)
+
+
+def _promote_a_poor_one(project: Any, name: str) -> None:
+    """The gates are not for show: none of this example's models has an error of a ten-thousandth of a centroid's."""
+    plan = end_to_end.Plan(300, {}, 1e-4, (0.0, 1.0), 1, 1)
+    registry = ModelRegistry(project, end_to_end.gates(plan))
+    registry.promote(name, 1, "Archived")
+    registry.promote(name, 1, "Staging")
+    registry.promote(name, 1, "Production")
