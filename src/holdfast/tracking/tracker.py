@@ -22,8 +22,10 @@ from holdfast.project import Project, open_project
 from holdfast.registry import ModelRegistry
 from holdfast.settings import Settings
 from holdfast.tracking.best import check_mode, find_best
+from holdfast.tracking.checkpoints import Checkpoints
 from holdfast.tracking.evidence import Evidence
 from holdfast.tracking.fast_path import FastPath
+from holdfast.tracking.handed_run import take_handed_run
 from holdfast.tracking.lineage import git_tags
 from holdfast.tracking.open_run import OpenRun
 from holdfast.tracking.open_runs import Blocks, OpenRuns
@@ -36,11 +38,12 @@ _DESCRIPTION_TAG = "mlflow.note.content"
 _NAME_TAG = "mlflow.runName"
 
 
-class MLflowTracker(Evidence):
+class MLflowTracker(Evidence, Checkpoints):
     """Logs runs, their files and their models to one project's MLflow.
 
     Every argument may be left out; it then comes from the settings (process environment, `.env`,
-    `[tool.holdfast]`). The process environment and boto3's default session are never changed.
+    `[tool.holdfast]`). The process environment and boto3's default session are never changed, but for MLFLOW_RUN_ID,
+    which `start_run` takes out of it as MLflow does.
 
     Making a tracker opens the tracking store and finds or creates the experiment. While a run of
     the tracker is open it is MLflow's active run too, so that autologging and `mlflow.*` calls
@@ -124,6 +127,11 @@ class MLflowTracker(Evidence):
         """The id of the run that this thread logs to (its innermost, or the only one open), or None."""
         return self._open.run_id
 
+    @property
+    def client(self) -> Any:
+        """MLflow's own `MlflowClient` for the tracker's stores; what is logged through it goes the same way."""
+        return self._project.connection.client
+
     def _configure_mlflow(self) -> None:
         self._open.point_fluent()
 
@@ -150,7 +158,9 @@ class MLflowTracker(Evidence):
             run_name: Its name; if not given, `<MLFLOW_RUN_NAME_PREFIX>-YYYYmmdd-HHMMSS` (local time), or one
                 that MLflow makes up where there is no prefix.
             tags: Its tags; secrets in them are masked.
-            run_id: Go on with this run instead, whatever its status was.
+            run_id: Go on with this run instead, whatever its status was. If not given, and for a run that is not
+                inside another, the run that MLFLOW_RUN_ID names, once, as with `mlflow.start_run()`: `holdfast sweep`
+                hands each trial its run so.
             nested: Begin it inside the open run, as its child.
             description: Shown at the head of the run's page.
 
@@ -165,6 +175,8 @@ class MLflowTracker(Evidence):
         if blocking is not None and not nested:
             raise RunStateError(f"Run {blocking} is still open.", "end it with end_run(), or pass nested=True")
         parent = self._open.parent() if nested else None
+        if run_id is None and parent is None:
+            run_id = take_handed_run()
         labels = self._labels(tags, description, parent)
         if run_id is None:
             labels = git_tags(self._project) | labels

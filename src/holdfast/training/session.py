@@ -1,0 +1,328 @@
+"""One training, from its Trainer to its result."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
+from lightning.pytorch.utilities.model_helpers import is_overridden
+
+from holdfast.errors import ArtifactError, HoldfastError, InvalidInputError
+from holdfast.journal.locks import FileLock
+from holdfast.lifecycle import status_for
+from holdfast.logs import get_logger
+from holdfast.tracking import MLflowTracker
+from holdfast.training import beginning
+from holdfast.training.beginning import Plan, Request
+from holdfast.training.config import TrainingConfig
+from holdfast.training.lightning import checkpoint_file
+from holdfast.training.lightning.exact import ExactState
+from holdfast.training.lightning.latest import LatestCheckpoint
+from holdfast.training.lightning.logger import HoldfastLogger
+from holdfast.training.lightning.mirror import safe_name
+from holdfast.training.lightning.parts import MovedCheckpoints
+from holdfast.training.lightning.ranks import agreed
+from holdfast.training.lightning.resumable_data import resumable_data, resumable_loaders
+from holdfast.training.lightning.signals import Interrupted, Preempted, Signals, requeue
+from holdfast.training.result import TrainingResult
+from holdfast.training.resume import FOLDER, fetch, point_to, stored
+
+_log = get_logger(__name__)
+_FETCH_S = 3600.0
+
+
+class Session:
+    """A training that is about to begin.
+
+    Args:
+        tracker: Where to log.
+        config: How to train.
+        output_dir: The folder of all runs' files.
+        callbacks: Lightning's; the first `ModelCheckpoint` is the one that keeps the best.
+        options: More arguments of the `Trainer`.
+        prepare: Called with the `Trainer`.
+    """
+
+    def __init__(
+        self,
+        tracker: MLflowTracker,
+        config: TrainingConfig,
+        output_dir: Path,
+        callbacks: Sequence[pl.Callback],
+        options: Mapping[str, Any],
+        prepare: Callable[[pl.Trainer], pl.Trainer] | None,
+    ) -> None:
+        self._tracker, self._config, self._output_dir = tracker, config, output_dir
+        self._signals, self._exact = Signals(), ExactState()
+        self._best = next(one for one in callbacks if isinstance(one, ModelCheckpoint))
+        self._latest = LatestCheckpoint(
+            output_dir,
+            self._exact,
+            tracker,
+            self._signals,
+            every_s=config.checkpoint_every_s,
+            every_steps=config.checkpoint_every_steps,
+        )
+        self._logger = HoldfastLogger(
+            tracker=tracker, log_model=True, log_ranks=config.log_ranks, save_dir=str(output_dir)
+        )
+        made = make_trainer(
+            config,
+            options,
+            logger=self._logger,
+            callbacks=[self._exact, *callbacks, MovedCheckpoints(self._best), self._latest],
+            default_root_dir=output_dir,
+        )
+        self.trainer = made if prepare is None else prepare(made)
+
+    def run(self, module: pl.LightningModule, data: Any, request: Request) -> TrainingResult:
+        """Train, and test the best weights.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C.
+            Terminated: SIGTERM; `Preempted` for SIGUSR1.
+        """
+        with self._signals.caught(), contextlib.ExitStack() as stack:
+            decided = stack.enter_context(agreed(self.trainer, lambda: beginning.begin(request, stack).to_plain()))
+            plan = Plan.from_plain(decided)
+            folder = self._output_dir / plan.run_id
+            stack.enter_context(self._noted(folder, plan.run_id))
+            stack.enter_context(self._as_exits())
+            path = self._prepare(plan, folder, request)
+            self._fit(module, data, path)
+            self._test(module, data, plan, request)
+            return self._result(plan, folder)
+
+    # -- around it ----------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _noted(self, folder: Path, run_id: str) -> Iterator[None]:
+        """Note the run, and how it ended, where `--resume` looks."""
+        if self.trainer.local_rank:
+            yield
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        point_to(self._output_dir, run_id, "RUNNING")
+        status = "FAILED"
+        try:
+            yield
+            status = "FINISHED"
+        except BaseException as error:
+            status = status_for(type(error), error)
+            raise
+        finally:
+            point_to(self._output_dir, run_id, status)
+
+    @contextlib.contextmanager
+    def _as_exits(self) -> Iterator[None]:
+        """Make of a signal what Python makes of it, once Lightning is left."""
+        try:
+            yield
+        except Interrupted as error:
+            ends = error.as_exit()
+            if isinstance(ends, Preempted) and self.trainer.is_global_zero:
+                beginning.say_preempted(self._tracker, str(error))
+                requeue()
+            raise ends from None
+
+    # -- its parts ----------------------------------------------------------------------
+
+    def _prepare(self, plan: Plan, folder: Path, request: Request) -> Path | None:
+        """Tell the callbacks what rank 0 has decided; return the checkpoint to go on from, which lies here then."""
+        self._exact.run_id = plan.run_id
+        self._latest.folder = folder
+        self._best.dirpath = str(folder)
+        if self.trainer.global_rank:
+            self._logger.attach(plan.run_id)
+        if not plan.is_resumed:
+            self._logger.skip({}, plan.params)
+            return None
+        self._logger.skip(plan.logged, plan.params)
+        if self.trainer.is_global_zero:
+            self._logger.keep_in_step(self._best, self._there(plan, folder, request))
+        return None if plan.checkpoint is None else self._bring(plan, folder, request)
+
+    def _there(self, plan: Plan, folder: Path, request: Request) -> dict[str, int]:
+        """Return the best checkpoints that the artifact store has; see `CheckpointMirror`."""
+        try:
+            files = stored(request.project, request.project.runs.get_run(plan.run_id))
+        except HoldfastError as error:
+            _log.warning("checkpoints of before stay in the artifact store", reason=error.message)
+            return {}
+        there: dict[str, int] = {}
+        for file in files:
+            name = Path(file.path).name
+            if name.endswith(".ckpt") and name != checkpoint_file.NAME:
+                here = folder / name
+                is_same = here.exists() and here.stat().st_size == file.size_bytes
+                there[name] = here.stat().st_mtime_ns if is_same else 0
+        return there
+
+    def _bring(self, plan: Plan, folder: Path, request: Request) -> Path:
+        """Return the checkpoint; the first process of each machine fetches it where it is not here."""
+        path = folder / checkpoint_file.NAME
+        if self.trainer.world_size == 1:
+            return path
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / "fetch.lock")
+        lock.acquire(_FETCH_S)
+        try:
+            here = checkpoint_file.whole(folder, plan.run_id)
+            if here != plan.checkpoint:
+                here = fetch(request.project, request.project.runs.get_run(plan.run_id), folder)
+            if here != plan.checkpoint:
+                raise ArtifactError(
+                    f"Rank {self.trainer.global_rank} cannot have the checkpoint that rank 0 goes on from, "
+                    f"of step {plan.checkpoint.step if plan.checkpoint else 0}.",
+                    "put the output folder where all machines see it, or let rank 0 upload it first: holdfast sync",
+                )
+        finally:
+            lock.release()
+        return path
+
+    def _fit(self, module: pl.LightningModule, data: Any, path: Path | None) -> None:
+        with quiet(), contextlib.ExitStack() as stack:
+            if path is not None:
+                self.trainer.num_sanity_val_steps = 0
+            arguments = data_arguments(data)
+            if "train_dataloaders" in arguments:
+                arguments["train_dataloaders"] = resumable_loaders(
+                    arguments["train_dataloaders"], self._exact.resumption
+                )
+            else:
+                stack.enter_context(resumable_data(data or module, self._exact.resumption))
+            plainly = None if path is None else self._loads_plainly(path)
+            self.trainer.fit(module, **arguments, ckpt_path=None if path is None else str(path), weights_only=plainly)
+
+    def _loads_plainly(self, path: Path) -> bool:
+        """Whether a checkpoint holds plain values only.
+
+        Raises:
+            InvalidInputError: It does not, and nobody said that it is trusted.
+        """
+        if checkpoint_file.loads_plainly(path):
+            return True
+        if not self._config.trust_checkpoint:
+            raise InvalidInputError(
+                f"The checkpoint {path} holds Python objects, which can run code when it is loaded.",
+                "have the module keep plain values in save_hyperparameters(), or set trust_checkpoint",
+            )
+        return False
+
+    def _test(self, module: pl.LightningModule, data: Any, plan: Plan, request: Request) -> None:
+        """Test the best weights, where there is a test."""
+        best = self._best.best_model_path
+        if not best:
+            return
+        if self.trainer.is_global_zero and self._best.best_model_score is not None:
+            score = {f"best/{self._config.monitor}": float(self._best.best_model_score)}
+            self._logger.log_metrics(score, self.trainer.global_step)
+        arguments = test_arguments(module, data)
+        if arguments is None:
+            return
+        path = Path(best)
+        if not path.exists():
+            name = safe_name(path, self._best.dirpath)
+            run = request.project.runs.get_run(plan.run_id)
+            request.project.artifacts.download(run.artifact_uri, f"{FOLDER}/{name}", path.parent).replace(path)
+        with quiet():
+            self.trainer.test(
+                module, **arguments, ckpt_path=str(path), weights_only=self._loads_plainly(path), verbose=False
+            )
+
+    def _result(self, plan: Plan, folder: Path) -> TrainingResult:
+        best, score = self._best.best_model_path, self._best.best_model_score
+        metrics = {key: float(value) for key, value in self.trainer.logged_metrics.items()}
+        return TrainingResult(
+            run_id=plan.run_id,
+            is_resumed=plan.is_resumed,
+            best_checkpoint=Path(best) if best else None,
+            best_score=None if score is None else float(score),
+            metrics=metrics,
+            epochs=self.trainer.current_epoch,
+            global_step=self.trainer.global_step,
+            output_dir=folder,
+        )
+
+
+def make_trainer(config: TrainingConfig, options: Mapping[str, Any], **own: Any) -> pl.Trainer:
+    """Return a `Trainer` for a configuration.
+
+    Args:
+        config: How to train.
+        options: Win over the configuration.
+        own: Win over both.
+
+    Raises:
+        InvalidInputError: Lightning refuses something of it.
+    """
+    given: dict[str, Any] = {
+        "max_epochs": config.epochs,
+        "accelerator": config.accelerator,
+        "devices": config.devices,
+        "num_nodes": config.num_nodes,
+        "strategy": config.strategy,
+        "precision": config.precision,
+        "accumulate_grad_batches": config.accumulate,
+        "gradient_clip_val": config.gradient_clip,
+        "deterministic": config.deterministic or None,
+        "log_every_n_steps": config.log_every_n_steps,
+        "fast_dev_run": config.fast_dev_run,
+        "enable_progress_bar": sys.stderr.isatty(),
+        "enable_model_summary": sys.stderr.isatty(),
+    }
+    try:
+        with quiet():
+            trainer = pl.Trainer(**{**given, **options, **own})
+    except (ValueError, TypeError, MisconfigurationException) as error:
+        raise InvalidInputError(
+            f"Lightning's Trainer refuses the configuration: {error}.", "see the key it names"
+        ) from error
+    if isinstance(trainer.strategy.launcher, _MultiProcessingLauncher):
+        raise InvalidInputError(
+            f"The strategy {config.strategy} copies an open run into other processes.",
+            "use ddp, or start with torchrun",
+        )
+    return trainer
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep warnings away that are not true here: the loaders can go on in the middle of an epoch."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*resum.*dataloader.*|.*dataloader.*resum.*")
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        yield
+
+
+def data_arguments(data: Any) -> dict[str, Any]:
+    """Return the arguments of `Trainer.fit` for a DataModule, for loaders, or for None."""
+    if data is None:
+        return {}
+    if isinstance(data, pl.LightningDataModule):
+        return {"datamodule": data}
+    if not isinstance(data, (list, tuple)) or not 1 <= len(data) <= 3:
+        raise InvalidInputError(
+            f"The data is a {type(data).__name__}.",
+            "give a LightningDataModule, or the loaders of training, validation and test as a tuple",
+        )
+    return {"train_dataloaders": data[0], "val_dataloaders": data[1] if len(data) > 1 else None}
+
+
+def test_arguments(module: pl.LightningModule, data: Any) -> dict[str, Any] | None:
+    """Return the arguments of `Trainer.test`; None where there is no test."""
+    if not is_overridden("test_step", module):
+        return None
+    if isinstance(data, pl.LightningDataModule):
+        return {"datamodule": data} if is_overridden("test_dataloader", data) else None
+    if data is None:
+        return {} if is_overridden("test_dataloader", module) else None
+    return {"dataloaders": data[2]} if len(data) > 2 and data[2] is not None else None

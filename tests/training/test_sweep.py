@@ -1,0 +1,209 @@
+"""Sweeps by Optuna: trials in processes of their own, on SQLite."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from holdfast import open_project
+from holdfast.cli import sweep as command
+from holdfast.project import Project
+from holdfast.training.sweeping import State, sweep
+from holdfast.training.sweeping.records import trial_of
+
+# What a trial does depends on how many were begun before it; each leaves a file with its arguments.
+TRIAL = """
+import os, pathlib, sys, time
+number = len(list(pathlib.Path.cwd().glob("begun-*")))
+pathlib.Path(f"begun-{number}").write_text(str(os.getpid()) + " " + " ".join(sys.argv[1:]))
+def hang():
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        time.sleep(0.05)
+"""
+WITH_HOLDFAST = """
+from holdfast import MLflowTracker
+tracker = MLflowTracker()
+def log(*values):
+    for step, value in enumerate(values):
+        tracker.log_metrics({"val/loss": value}, step=step)
+"""
+
+
+@pytest.fixture
+def project(sqlite_uri: str, monkeypatch: pytest.MonkeyPatch) -> Project:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", sqlite_uri)
+    return open_project()
+
+
+def script(body: str) -> list[str]:
+    Path("trial.py").write_text(TRIAL + WITH_HOLDFAST + textwrap.dedent(body))
+    return [sys.executable, "trial.py"]
+
+
+def until(true: Callable[[], Any], what: str, limit_s: float = 40) -> Any:
+    deadline_s = time.monotonic() + limit_s
+    while time.monotonic() < deadline_s:
+        if found := true():
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"{what} did not happen")
+
+
+def children(project: Project, parent: str) -> list[Any]:
+    experiment = project.experiment().experiment_id
+    found = project.runs.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{parent}'")
+    return sorted(found, key=lambda run: trial_of(run).number)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+
+
+def begun(number: int) -> str:
+    path = Path(f"begun-{number}")
+    return path.read_text() if path.exists() else ""
+
+
+def test_trials_of_all_kinds(project: Project) -> None:
+    """One that is good, one that fails, one that is pruned, and one by plain MLflow, from the command line."""
+    body = """
+    if number == 3:
+        import mlflow
+        with mlflow.start_run():
+            mlflow.log_param("learning_rate", "as it likes")
+            mlflow.log_metric("val/loss", 0.25)
+        sys.exit()
+    with tracker:
+        if number == 1:
+            tracker.log_params({"learning_rate": "mine"})
+            sys.exit("no such thing")
+        if number == 2:
+            log(5.0, 6.0)
+            hang()
+        log(1.0, 0.5)
+    """
+    app = typer.Typer()
+    command.add_to(app)
+    options = ["--json", "--metric=val/loss", "--trials=4", "--seed=1", "--pruner=median", "--prune-after=1"]
+    space = ["--param", "learning_rate=1e-4..1e-1:log", "--param", "deep=true,false"]
+    done = CliRunner().invoke(app, [*options, *space, "--", *script(body)], catch_exceptions=False)
+    assert done.exit_code == 0
+    found = json.loads(done.stdout)
+    assert [trial["state"] for trial in found["trials"]] == ["complete", "failed", "pruned", "complete"]
+    assert found["best"]["value"] == 0.25
+    parent = project.runs.get_run(found["run_id"])
+    runs = children(project, parent.run_id)
+    assert [run.run_id for run in runs] == [trial["run_id"] for trial in found["trials"]]
+    assert [run.status for run in (parent, *runs)] == ["FINISHED", "FINISHED", "FAILED", "KILLED", "FINISHED"]
+    assert runs[2].tags["holdfast.sweep.state"] == "pruned"
+    assert "exit code 1" in found["trials"][1]["reason"]
+    assert parent.tags["holdfast.sweep.best_run_id"] == runs[3].run_id
+    assert json.loads(parent.tags["holdfast.sweep.best_params"]) == found["best"]["params"]
+    assert parent.metrics == {"sweep/best_value": 0.25}
+    files = {file.path for file in project.artifacts.list_files(parent.artifact_uri, "sweep")}
+    assert files == {f"sweep/{name}" for name in ("trials.csv", "trials.json", "history.png", "importance.png")}
+    params = found["trials"][0]["params"]
+    assert runs[0].params == {"learning_rate": str(params["learning_rate"]), "deep": str(params["deep"]).lower()}
+    assert runs[1].params["learning_rate"] == "mine"
+    arguments = begun(0).split()[1:]
+    assert arguments == ["--learning-rate", str(params["learning_rate"]), "--deep", str(params["deep"]).lower()]
+    output = project.artifacts.download(runs[1].artifact_uri, "sweep/output.txt")
+    assert "no such thing" in output.read_text()
+    # Where MLflow keeps a metric's points: nothing is there twice.
+    assert [point.value for point in project.runs.metric_history(runs[0].run_id, "val/loss")] == [1.0, 0.5]
+
+
+SWEEPER = """
+import sys
+from holdfast.training.sweeping import sweep
+sweep([sys.executable, "trial.py"], {"x": {"low": -1e-5, "high": 0.0}}, metric="val/loss", trials=TRIALS,
+      parallel=PARALLEL, sampler="random")
+"""
+
+
+def start_sweeper(trials: int, parallel: int) -> subprocess.Popen[str]:
+    code = SWEEPER.replace("TRIALS", str(trials)).replace("PARALLEL", str(parallel))
+    return subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
+
+
+def only_parent(project: Project) -> str:
+    experiment = project.experiment().experiment_id
+    (parent,) = [run for run in project.runs.search_runs([experiment]) if "holdfast.sweep" in run.tags]
+    return parent.run_id
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a process is not bound to its parent")
+def test_killed_and_resumed(project: Project) -> None:
+    """The sweep goes on in the same parent: what is done is not repeated, what was interrupted is."""
+    line = script("with tracker:\n    log(float(number))\n    if number == 1: hang()\n")
+    project.experiment()
+    sweeper = start_sweeper(3, 1)
+    pid = int(until(lambda: begun(1), "the second trial").split()[0])
+    until(lambda: len(children(project, only_parent(project))) == 2, "the second trial's run")
+    sweeper.kill()
+    sweeper.communicate()
+    until(lambda: not is_alive(pid), "the end of the trial whose sweep was killed")
+    parent = only_parent(project)
+    before = children(project, parent)
+    result = sweep(line, resume=parent, trials=3, sampler="random")
+    assert result.run_id == parent
+    states = [trial.state for trial in result.trials]
+    assert states == [State.COMPLETE, State.INTERRUPTED, State.COMPLETE, State.COMPLETE]
+    assert [trial.run_id for trial in result.trials][:2] == [run.run_id for run in before]
+    assert result.trials[2].params == result.trials[1].params
+    assert len({trial.params["x"] for trial in result.trials}) == 3
+    assert not begun(4)
+    assert [run.status for run in children(project, parent)] == ["FINISHED", "KILLED", "FINISHED", "FINISHED"]
+    assert project.runs.get_run(parent).status == "FINISHED"
+    again = sweep(line, resume=parent, trials=3)  # nothing is left to do
+    assert len(again.trials) == 4
+
+
+def test_terminated(project: Project) -> None:
+    """SIGTERM reaches all trials; their runs and the parent are KILLED."""
+    script("with tracker:\n    log(1.0)\n    hang()\n")
+    project.experiment()
+    sweeper = start_sweeper(4, 2)
+    until(lambda: begun(0) and begun(1), "two trials")
+    until(lambda: len(children(project, only_parent(project))) == 2, "their runs")
+    pids = [int(begun(number).split()[0]) for number in (0, 1)]
+    sweeper.send_signal(signal.SIGTERM)
+    sweeper.communicate(timeout=60)
+    assert sweeper.returncode == 128 + signal.SIGTERM
+    assert not any(is_alive(pid) for pid in pids)
+    parent = only_parent(project)
+    assert project.runs.get_run(parent).status == "KILLED"
+    runs = children(project, parent)
+    assert [run.status for run in runs] == ["KILLED", "KILLED"]
+    assert {run.tags["holdfast.sweep.state"] for run in runs} == {"interrupted"}
+
+
+def test_secrets_stay(project: Project, canary: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a trial prints of the project's keys is masked in the file that is kept."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAEXAMPLEEXAMPLE12")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", canary)
+    code = "import os; print('the key is', os.environ['AWS_SECRET_ACCESS_KEY'], os.environ['PARAM_X']); exit(7)"
+    with pytest.raises(Exception, match="None of 1 trials") as caught:
+        sweep([sys.executable, "-c", code], {"x": [1]}, metric="loss", trials=1, given_by="env")
+    assert "exit code 7" in str(caught.value)
+    (run,) = children(project, only_parent(project))
+    text = project.artifacts.download(run.artifact_uri, "sweep/output.txt").read_text()
+    assert "the key is ****" in text
+    assert text.strip().endswith(" 1")
+    assert os.environ["AWS_SECRET_ACCESS_KEY"] not in json.dumps(run.tags)
