@@ -19,7 +19,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
 export GAMES
 
-.PHONY: help quickstart example-lifecycle test test-unit test-oldest test-long bench bench-long lint format docs dev clean
+.PHONY: help quickstart example-lifecycle example-rf test test-unit test-oldest test-long bench bench-long lint format docs dev clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -29,6 +29,9 @@ quickstart: .make/quickstart ## Train, track, register, promote and load back a 
 
 example-lifecycle: .make/quickstart ## A model from its first run to Production and back, gates and approvals included; GAMES=file.csv
 	@$(BIN)/python -m holdfast_examples.game_outcomes.lifecycle $(if $(GAMES),--games "$(GAMES)")
+
+example-rf: .make/rf ## Learn to locate transmitters, export to ONNX, promote, and draw the maps; some minutes
+	@$(BIN)/python -m holdfast_examples.rf_localization.end_to_end
 
 test: .make/test $(WHEEL) .make/oldest ## All tests, on the built wheel, with the newest and the oldest MLflow
 	PYTHONPATH=$(CURDIR)/$(WHEEL) HOLDFAST_TESTED_WHEEL=$(WHEEL) $(BIN)/python -m pytest $(PYTEST_FLAGS)
@@ -87,6 +90,9 @@ endef
 
 .make/quickstart: $(BIN)/python pyproject.toml constraints.txt
 	$(call install,quickstart)
+
+.make/rf: $(BIN)/python pyproject.toml constraints.txt
+	$(call install,rf)
 
 .make/test: $(BIN)/python pyproject.toml constraints.txt
 	$(call install,test)

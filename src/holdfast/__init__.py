@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         initialize_mlflow,
         setup_mlflow,
     )
+    from holdfast.training import TrainingPipeline, load_training_config
 
 __all__ = [
     "BestRun",
@@ -37,6 +38,7 @@ __all__ = [
     "ModelVersioningWithMlflow",
     "Project",
     "Settings",
+    "TrainingPipeline",
     "__version__",
     "examine",
     "follow",
@@ -44,6 +46,7 @@ __all__ = [
     "initialize_mlflow",
     "load_model",
     "load_settings",
+    "load_training_config",
     "open_project",
     "setup_mlflow",
 ]
@@ -57,12 +60,14 @@ _HOMES = {
     "ModelVersioning": "holdfast.registry",
     "Project": "holdfast.project",
     "Settings": "holdfast.settings",
+    "TrainingPipeline": "holdfast.training",
     "examine": "holdfast.doctor.examine",
     "follow": "holdfast.registry.serving.following",
     "get_mlflow_config": "holdfast.tracking",
     "initialize_mlflow": "holdfast.tracking",
     "load_model": "holdfast.registry.serving.loading",
     "load_settings": "holdfast.settings",
+    "load_training_config": "holdfast.training",
     "open_project": "holdfast.project",
     "setup_mlflow": "holdfast.tracking",
 }

@@ -15,7 +15,23 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from holdfast.cli import config, demo, doctor, files, init, journal, models, quickstart, runs, s3, sync, up, verify
+from holdfast.cli import (
+    config,
+    demo,
+    doctor,
+    export,
+    files,
+    init,
+    journal,
+    models,
+    quickstart,
+    runs,
+    s3,
+    sweep,
+    sync,
+    up,
+    verify,
+)
 
 app = typer.Typer(
     name="holdfast",
@@ -34,6 +50,8 @@ app.add_typer(runs.app, name="runs")
 app.add_typer(models.app, name="models")
 app.add_typer(files.app, name="files")
 app.add_typer(s3.app, name="s3")
+sweep.add_to(app)
+export.add_to(app)
 app.add_typer(demo.app, name="demo")
 app.command("sync")(sync.sync)
 app.command("verify")(verify.verify)

@@ -27,7 +27,7 @@ def read_mlmodel(case: Case) -> Mapping[str, Any]:
         NotPassedError: It is not there, or no MLmodel file.
         HoldfastError: The store cannot be reached.
     """
-    import yaml  # type: ignore[import-untyped]
+    import yaml
 
     content = case.file(NAME).read_bytes()
     if len(content) > _MAX_BYTES:
