@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from holdfast.training.lightning.latest import LatestCheckpoint
 from holdfast.training.lightning.logger import HoldfastLogger
 from holdfast.training.lightning.mirror import safe_name
 from holdfast.training.lightning.parts import MovedCheckpoints
+from holdfast.training.lightning.quiet import quiet
 from holdfast.training.lightning.ranks import agreed
 from holdfast.training.lightning.resumable_data import resumable_data, resumable_loaders
 from holdfast.training.lightning.signals import Interrupted, Preempted, Signals, requeue
@@ -292,15 +292,6 @@ def make_trainer(config: TrainingConfig, options: Mapping[str, Any], **own: Any)
             "use ddp, or start with torchrun",
         )
     return trainer
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keep warnings away that are not true here: the loaders can go on in the middle of an epoch."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*resum.*dataloader.*|.*dataloader.*resum.*")
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        yield
 
 
 def data_arguments(data: Any) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities import rank_zero_only  # noqa: F401
 
 from holdfast.training.lightning import partial_epoch, random_state
 from holdfast.training.lightning.loaders import Resumption
@@ -48,10 +47,6 @@ class ExactState(Callback):
         self.loaded: dict[str, Any] | None = None
         self.resumption = Resumption()
         self._sums: partial_epoch.Sums | None = None
-        self._loaders: list[Any] = []
-
-    def make_resumable(self, trainer: Trainer) -> None:
-        """Have the training loaders go on where the checkpoint says."""
 
     # -- saving -----------------------------------------------------------------------
 

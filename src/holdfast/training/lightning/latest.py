@@ -118,7 +118,7 @@ class LatestCheckpoint(Checkpoint):
                 )
                 _log.debug("checkpoint saved", epoch=saved.epoch, step=saved.step, bytes=saved.size)
             else:
-                trainer.save_checkpoint(self.folder / NAME)
+                trainer.save_checkpoint(self.folder / NAME, weights_only=False)
         finally:
             self._exact.point = Point.OTHER
         self._saved_at, self._saved_step = time.monotonic(), trainer.global_step
@@ -129,7 +129,7 @@ class LatestCheckpoint(Checkpoint):
             self._keeper.log_checkpoint(self.folder / NAME)
 
     def _write(self, trainer: Trainer, path: Path) -> None:
-        trainer.save_checkpoint(path)
+        trainer.save_checkpoint(path, weights_only=False)
         if path.is_dir():
             raise InvalidInputError(
                 f"The strategy {type(trainer.strategy).__name__} saves a checkpoint as a folder of many files.",

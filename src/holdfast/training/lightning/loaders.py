@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 from torch.utils.data import DataLoader
@@ -153,17 +152,25 @@ def resumable(loaders: Iterable[Any], resumption: Resumption) -> list[Any]:
             `load_state_dict`) is left to Lightning.
         resumption: What is restored.
     """
-    return [_made_resumable(loader, number, resumption) for number, loader in enumerate(loaders)]
+    return [
+        loader if _keeps_its_state(loader) else _made_resumable(loader, number, resumption)
+        for number, loader in enumerate(loaders)
+    ]
+
+
+def _keeps_its_state(loader: Any) -> bool:
+    return hasattr(loader, "state_dict") and hasattr(loader, "load_state_dict")
 
 
 def _made_resumable(loader: Any, number: int, resumption: Resumption) -> Any:
-    if not hasattr(loader, "holdfast_plain_iter"):
-        if hasattr(loader, "state_dict") and hasattr(loader, "load_state_dict"):
-            return loader
-        if isinstance(loader, DataLoader):
-            loader.__class__ = _class_for(type(loader))  # type: ignore[arg-type]
-        else:
-            loader = _ResumableIterable(loader)
+    if isinstance(loader, DataLoader):
+        kind = type(loader)
+        # One that was used in a training before is of such a class already.
+        plain = kind.__bases__[0] if "holdfast_plain_iter" in vars(kind) else kind
+        loader.__class__ = _class_for(plain, resumption, number)
+        return loader
+    if not isinstance(loader, _ResumableIterable):
+        loader = _ResumableIterable(loader)
     loader.holdfast_resumption, loader.holdfast_number, loader.holdfast_position = resumption, number, Position()
     return loader
 
@@ -172,12 +179,12 @@ def _begin_batches(loader: Any) -> _Batches:
     return _Batches(loader)
 
 
-@cache
-def _class_for(kind: Any) -> type:
+def _class_for(kind: Any, resumption: Resumption, number: int) -> type:
     """Return a class of loaders that is another one, but for its iterations.
 
     Lightning makes loaders of its own from what it is given, with another sampler for each rank: of the same class, and
-    from the same arguments. So this is a class without arguments of its own, and not an object around the loader.
+    from the same arguments. So this is a class without arguments of its own, which has what it restores itself, and not
+    an object around the loader.
     """
     content = {
         "__module__": kind.__module__,
@@ -185,5 +192,8 @@ def _class_for(kind: Any) -> type:
         "__doc__": kind.__doc__,
         "__iter__": _begin_batches,
         "holdfast_plain_iter": kind.__iter__,
+        "holdfast_resumption": resumption,
+        "holdfast_number": number,
+        "holdfast_position": Position(),
     }
     return type(kind.__name__, (kind,), content)
