@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import re
 import threading
 import time
@@ -17,6 +16,7 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 
+from holdfast.core.dice import draw
 from holdfast.core.login import Authorization, Login, split_login
 from holdfast.core.redaction import Redactor
 from holdfast.core.uris import mask_uri, secrets_in
@@ -111,7 +111,7 @@ class ProxyRequests:
                 return call()
             except Lost as lost:
                 longest_s = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** min(tries, 10))
-                pause_s = max(lost.wait_s, longest_s * (0.5 + 0.5 * random.random()))  # noqa: S311  # spreads, hides nothing
+                pause_s = max(lost.wait_s, draw(0.5 * longest_s, longest_s))
                 if time.monotonic() + pause_s > until_s or tries == lost.tries:
                     raise ArtifactError(
                         f"{what}: {self.hide(lost.reason)} (tried {tries} times)",

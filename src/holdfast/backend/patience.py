@@ -8,13 +8,14 @@ transactions that wait for each other, as two moves of stages that archive each 
 from __future__ import annotations
 
 import logging
-import random
 import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeVar
+
+from holdfast.core.dice import draw
 
 T = TypeVar("T")
 
@@ -39,7 +40,7 @@ def patiently(call: Callable[..., T], *args: Any, **kwargs: Any) -> T:
             except Exception as error:
                 if not _may_be_repeated(error) or time.monotonic() > end:
                     raise
-            time.sleep(random.uniform(0, _LONGEST_PAUSE_S))  # noqa: S311
+            time.sleep(draw(0, _LONGEST_PAUSE_S))
 
 
 class Patient:

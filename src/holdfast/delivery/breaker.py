@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable
+
+from holdfast.core.dice import draw
 
 _FIRST_S = 0.5
 _LONGEST_S = 30.0
@@ -19,9 +20,7 @@ class Breaker:
         jitter: A number between 0 and 1, another one each time, so that many shippers do not come back at once.
     """
 
-    def __init__(
-        self, clock: Callable[[], float] = time.monotonic, jitter: Callable[[], float] = random.random
-    ) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, jitter: Callable[[], float] = draw) -> None:
         self._clock = clock
         self._jitter = jitter
         self._failures = 0

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import math
 import sys
 import types
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 from pydantic.fields import FieldInfo
@@ -19,6 +21,8 @@ from holdfast.tracking import MLflowTracker
 from holdfast.training.config import TrainingConfig, checked, read_table
 from holdfast.training.result import TrainingResult
 
+_INTERRUPTED = "interrupted; to go on from where it was: --resume last"
+_Config = TypeVar("_Config", bound=BaseModel)
 _YES = ("1", "true", "yes", "on")
 _NO = ("0", "false", "no", "off")
 
@@ -35,10 +39,11 @@ class Script:
     Args:
         make_model: Called with the model's configuration and that of the training, after the seed is set; returns the
             LightningModule.
-        make_data: Called with the same two; returns the LightningDataModule, or the loaders of training, validation and
-            test.
+        make_data: Called with the same two, after the seed is set too; returns the LightningDataModule, or the loaders
+            of training, validation and test.
         model_config: The pydantic class of the model's configuration. Each of its keys is an option: `backbone` is
-            `--backbone`, `pretrained: bool` is `--pretrained`, `--no-pretrained` and `--pretrained false`.
+            `--backbone`, `pretrained: bool` is `--pretrained`, `--no-pretrained` and `--pretrained false`. A key that
+            the training's has too is one option, for both.
         training_config: The class of the training's configuration, where it has more keys than `TrainingConfig`.
         description: What `--help` begins with.
     """
@@ -57,28 +62,38 @@ class Script:
         self.description = description
 
     def main(self, arguments: Sequence[str] | None = None) -> int:
-        """Train as the command line says; return the exit code: 0 done, 1 failed, 2 wrong input, 3 try again later.
+        """Train as the command line says; return the exit code: 0 done, 1 failed, 2 wrong input, 130 Ctrl-C.
 
-        A summary goes to standard output, an error to standard error.
+        A summary goes to standard output, with `--json` as the only thing there; an error goes to standard error.
 
         Args:
             arguments: Those of the process if not given.
 
         Raises:
-            KeyboardInterrupt: Ctrl-C; the state was saved.
-            Terminated: SIGTERM or SIGUSR1; the state was saved.
+            Terminated: SIGTERM or SIGUSR1; the state was saved. It is an exit, with code 143 or 3.
+            SystemExit: After `--help`, or with 2 where the options cannot be read.
         """
         try:
             options = self.parse(arguments)
-            result = self.train(options)
+            # What Lightning and the module print is no part of the document.
+            with contextlib.redirect_stdout(sys.stderr) if options.json else contextlib.nullcontext():
+                result = self.train(options)
         except HoldfastError as error:
             print(f"error: {error}", file=sys.stderr)  # noqa: T201 - this is a command
             return error.exit_code
-        print(_summary(result, options.json))  # noqa: T201 - this is a command
+        except KeyboardInterrupt:
+            print(_INTERRUPTED, file=sys.stderr)  # noqa: T201 - this is a command
+            return 130
+        if result.rank == 0:
+            print(_summary(result, options.json))  # noqa: T201 - this is a command
         return 0
 
     def parse(self, arguments: Sequence[str] | None = None) -> argparse.Namespace:
-        """Return the options as given; what is not given is None."""
+        """Return the options as given; what is not given is None.
+
+        Raises:
+            InvalidInputError: A key of a configuration would be an option that the run has already.
+        """
         parser = argparse.ArgumentParser(description=self.description, allow_abbrev=False)
         own = parser.add_argument_group("the run")
         own.add_argument("--config", metavar="FILE", help="keys in a JSON, YAML or TOML file; options win over it")
@@ -88,8 +103,13 @@ class Script:
         own.add_argument("--resume", metavar="RUN_ID|last|auto", help="go on with a run, exactly")
         own.add_argument("--launcher", choices=["none", "ray"], default="none", help="who starts the processes [none]")
         own.add_argument("--json", action="store_true", help="print the result as JSON")
-        _add_options(parser.add_argument_group("the model"), self.model_config)
-        _add_options(parser.add_argument_group("the training"), self.training_config)
+        try:
+            _add_options(parser.add_argument_group("the training"), self.training_config)
+            _add_options(parser.add_argument_group("the model"), self.model_config, self.training_config.model_fields)
+        except argparse.ArgumentError as error:
+            raise InvalidInputError(
+                f"A key of the configurations cannot be an option: {error}.", "name the key otherwise"
+            ) from None
         return parser.parse_args(arguments)
 
     def configure(self, options: argparse.Namespace) -> tuple[BaseModel, TrainingConfig]:
@@ -111,10 +131,12 @@ class Script:
         of_model |= {key: in_file.pop(key) for key in model_keys & set(in_file)}
         of_model |= _given(options, self.model_config)
         of_training = {**in_file, **of_training, **_given(options, self.training_config)}
-        return (
-            checked(self.model_config, of_model, f"{where} of the model"),
-            checked(self.training_config, of_training, f"{where} of the training"),
-        )
+        refused: list[InvalidInputError] = []
+        model = _checked(self.model_config, of_model, f"{where} of the model", refused)
+        training = _checked(self.training_config, of_training, f"{where} of the training", refused)
+        if model is None or training is None:
+            raise InvalidInputError(" ".join(one.message for one in refused), "; ".join(one.hint for one in refused))
+        return model, training
 
     def train(self, options: argparse.Namespace) -> TrainingResult:
         """Train as parsed options say; see `TrainingPipeline.train`."""
@@ -143,11 +165,14 @@ class Script:
         from holdfast.training.extras import need
 
         need(("torch", "lightning"), "the training pipeline", "lightning")
+        from lightning.pytorch import seed_everything
+
         from holdfast.training.pipeline import TrainingPipeline
 
         prepare = ways.pop("prepare", None)
         tracker = MLflowTracker(experiment_name=options.experiment)
         pipeline = TrainingPipeline(tracker, model_config, training_config, Path(options.output_dir), **ways)
+        seed_everything(training_config.seed, workers=True, verbose=False)
         return pipeline.train(
             self.make_model,
             self.make_data(model_config, training_config),
@@ -160,17 +185,23 @@ class Script:
 # -- one option a key -------------------------------------------------------------------
 
 
-def _add_options(group: Any, kind: type[BaseModel]) -> None:
+def _add_options(group: Any, kind: type[BaseModel], known: Container[str] = ()) -> None:
     for name, field in kind.model_fields.items():
+        if name in known:
+            continue
         flag = f"--{name.replace('_', '-')}"
-        about = field.description or _described(field)
-        if field.annotation is bool:
+        about = (field.description or _described(field)).replace("%", "%%")
+        if _is_yes_or_no(field.annotation):
             group.add_argument(flag, dest=name, nargs="?", const=True, type=_truth, metavar="true|false", help=about)
             group.add_argument(
                 f"--no-{flag[2:]}", dest=name, action="store_false", default=None, help=argparse.SUPPRESS
             )
         else:
             group.add_argument(flag, dest=name, metavar=_metavar(field), help=about)
+
+
+def _is_yes_or_no(annotation: Any) -> bool:
+    return annotation is bool or set(typing.get_args(annotation)) == {bool, types.NoneType}
 
 
 def _truth(text: str) -> bool:
@@ -180,7 +211,7 @@ def _truth(text: str) -> bool:
 
 
 def _described(field: FieldInfo) -> str:
-    return "" if field.is_required() or field.default is None else f"[{field.default}]".replace("%", "%%")
+    return "" if field.is_required() or field.default is None else f"[{field.default}]"
 
 
 def _metavar(field: FieldInfo) -> str:
@@ -197,6 +228,16 @@ def _literals(annotation: Any) -> list[str]:
     return []
 
 
+def _checked(
+    kind: type[_Config], values: dict[str, Any], where: str, refused: list[InvalidInputError]
+) -> _Config | None:
+    try:
+        return checked(kind, values, where)
+    except InvalidInputError as error:
+        refused.append(error)
+        return None
+
+
 def _given(options: argparse.Namespace, kind: type[BaseModel]) -> dict[str, Any]:
     found = {name: getattr(options, name) for name in kind.model_fields}
     return {name: value for name, value in found.items() if value is not None}
@@ -208,13 +249,18 @@ def _summary(result: TrainingResult, as_json: bool) -> str:
             "run_id": result.run_id,
             "is_resumed": result.is_resumed,
             "best_checkpoint": str(result.best_checkpoint) if result.best_checkpoint else None,
-            "best_score": result.best_score,
+            "best_score": _finite(result.best_score),
             "epochs": result.epochs,
             "global_step": result.global_step,
-            "metrics": {key: value if value - value == 0 else None for key, value in result.metrics.items()},
+            "metrics": {key: _finite(value) for key, value in result.metrics.items()},
         }
         return json.dumps(plain, allow_nan=False)
     if result.run_id is None:
         return "It runs: one batch of everything went through; nothing was logged."
     best = "" if result.best_score is None else f", best {result.best_score:.6g} in {result.best_checkpoint}"
     return f"Run {result.run_id}: {result.epochs} epochs, {result.global_step} steps{best}"
+
+
+def _finite(value: float | None) -> float | None:
+    """Return a number that JSON has."""
+    return value if value is not None and math.isfinite(value) else None

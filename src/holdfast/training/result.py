@@ -12,7 +12,7 @@ class TrainingResult:
     """A training that ended.
 
     Attributes:
-        run_id: The MLflow run; None after `fast_dev_run`, and for rank 0 only the one that it began.
+        run_id: The MLflow run; None after `fast_dev_run`.
         is_resumed: Whether it went on with a run.
         best_checkpoint: The best checkpoint here; None where none was kept.
         best_score: Its value of the monitored metric; None where there is none.
@@ -20,6 +20,7 @@ class TrainingResult:
         epochs: How many are behind it.
         global_step: How many optimizer steps are behind it.
         output_dir: The folder of this run's files.
+        rank: Which process of a distributed training this is; 0 is the one that owns the run.
     """
 
     run_id: str | None
@@ -30,3 +31,4 @@ class TrainingResult:
     epochs: int = 0
     global_step: int = 0
     output_dir: Path = Path()
+    rank: int = 0

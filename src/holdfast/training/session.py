@@ -22,7 +22,7 @@ from holdfast.tracking import MLflowTracker
 from holdfast.training import beginning
 from holdfast.training.beginning import Plan, Request
 from holdfast.training.config import TrainingConfig
-from holdfast.training.lightning import checkpoint_file
+from holdfast.training.lightning import checkpoint_file, random_state
 from holdfast.training.lightning.exact import ExactState
 from holdfast.training.lightning.latest import LatestCheckpoint
 from holdfast.training.lightning.logger import HoldfastLogger
@@ -61,6 +61,8 @@ class Session:
         prepare: Callable[[pl.Trainer], pl.Trainer] | None,
     ) -> None:
         self._tracker, self._config, self._output_dir = tracker, config, output_dir
+        # What it takes to begin draws from the generators too, here and in libraries, and not each time the same.
+        self._drawn = random_state.capture()
         self._signals, self._exact = Signals(), ExactState()
         self._best = next(one for one in callbacks if isinstance(one, ModelCheckpoint))
         self._latest = LatestCheckpoint(
@@ -189,6 +191,7 @@ class Session:
         return path
 
     def _fit(self, module: pl.LightningModule, data: Any, path: Path | None) -> None:
+        random_state.restore(self._drawn)
         with quiet(), contextlib.ExitStack() as stack:
             if path is not None:
                 self.trainer.num_sanity_val_steps = 0
@@ -219,7 +222,8 @@ class Session:
 
     def _test(self, module: pl.LightningModule, data: Any, plan: Plan, request: Request) -> None:
         """Test the best weights, where there is a test."""
-        best = self._best.best_model_path
+        # The ranks may disagree on a metric that a module logs without sync_dist; rank 0 has kept the files.
+        self._best.best_model_path = best = self.trainer.strategy.broadcast(self._best.best_model_path)
         if not best:
             return
         if self.trainer.is_global_zero and self._best.best_model_score is not None:
@@ -229,10 +233,11 @@ class Session:
         if arguments is None:
             return
         path = Path(best)
-        if not path.exists():
+        if self.trainer.local_rank == 0 and not path.exists():
             name = safe_name(path, self._best.dirpath)
             run = request.project.runs.get_run(plan.run_id)
             request.project.artifacts.download(run.artifact_uri, f"{FOLDER}/{name}", path.parent).replace(path)
+        self.trainer.strategy.barrier()
         with quiet():
             self.trainer.test(
                 module, **arguments, ckpt_path=str(path), weights_only=self._loads_plainly(path), verbose=False
@@ -250,6 +255,7 @@ class Session:
             epochs=self.trainer.current_epoch,
             global_step=self.trainer.global_step,
             output_dir=folder,
+            rank=self.trainer.global_rank,
         )
 
 

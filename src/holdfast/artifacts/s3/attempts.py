@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from typing import TYPE_CHECKING
 
 from holdfast.artifacts.s3.errors import may_be_stale
 from holdfast.artifacts.s3.faults import Fault
+from holdfast.core.dice import draw
 
 if TYPE_CHECKING:
     from holdfast.artifacts.s3.connection import S3Connection
@@ -56,7 +56,7 @@ class Attempts:
             self._connection.renew()
             return not self._stop.is_set()
         # Full jitter, so that many clients do not come back at the same moment.
-        pause_s = random.uniform(0, self._pause_s)  # noqa: S311 - no secret
+        pause_s = draw(0, self._pause_s)
         if not fault.is_transient or time.monotonic() + pause_s > self._ends_at(fault):
             return False
         self._pause_s = min(self._pause_s * 2, _LONGEST_PAUSE_S)

@@ -7,13 +7,13 @@ written after the event only carries it out (`registry.changes.in_step`).
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from holdfast.backend.entities import ModelVersion, RegisteredModel
+from holdfast.core.dice import draw
 from holdfast.core.history import Draft, Event
 from holdfast.core.ledger import Ledger
 from holdfast.core.stages import Stage
@@ -150,7 +150,7 @@ class Mover:
             if book is not None:
                 return self._carry_out(look, book, alone=turn > 0)
             # The more have tried, the longer each waits, so that one gets through.
-            time.sleep(random.uniform(0, min(_LONGEST_PAUSE_S, 0.01 * 2 ** min(turn, 6))))  # noqa: S311
+            time.sleep(draw(0, min(_LONGEST_PAUSE_S, 0.01 * 2 ** min(turn, 6))))
         raise RegistryError(f"Others keep changing {name!r}.", "try again", retryable=True)
 
     def settled(self, name: str) -> Look:

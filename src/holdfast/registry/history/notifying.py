@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from collections import defaultdict
@@ -10,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from holdfast.backend.history import HistoryRun
+from holdfast.core.dice import draw
 from holdfast.errors import BackendError, NotFoundError
 from holdfast.project import Project
 from holdfast.registry.history.export import find_registered, kept_history
@@ -62,7 +62,7 @@ class Notifier:
             found = self.send()
             for item in found:
                 posted[item.model, item.webhook] += item.delivered
-            wait_s = max([pause_s * random.uniform(0.5, 1.0), *(item.wait_s for item in found if item.pending)])  # noqa: S311
+            wait_s = max([pause_s * draw(0.5, 1.0), *(item.wait_s for item in found if item.pending)])
             if not any(item.pending for item in found) or time.monotonic() + wait_s > until_s:
                 return [replace(item, delivered=posted[item.model, item.webhook]) for item in found]
             time.sleep(wait_s)
