@@ -1,6 +1,7 @@
 """A training that is as small as it can be and draws from every generator there is; started as a script, too.
 
-`KILL_AT=TERM:17` in the environment has the process send itself that signal in step 17; `KILL_AT=RAISE:17` raises.
+`KILL_AT=TERM:17` in the environment has the process send itself that signal in step 17, `TERM:17:1` rank 1 alone;
+`KILL_AT=RAISE:17` raises.
 """
 
 from __future__ import annotations
@@ -62,8 +63,8 @@ class Small(pl.LightningModule):
         return loss
 
     def _meet_the_end(self) -> None:
-        how, _, step = os.environ.get("KILL_AT", "").partition(":")
-        if not how or self.trainer.global_step != int(step):
+        how, step, rank = (*os.environ.get("KILL_AT", "").split(":"), "", "")[:3]
+        if not how or self.trainer.global_step != int(step) or str(self.trainer.global_rank) not in (rank or "0123"):
             return
         if how == "RAISE":
             raise RuntimeError("the training breaks")
