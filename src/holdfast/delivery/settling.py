@@ -93,6 +93,8 @@ class Settling:
             return self._files_left(with_files_of) | dict.fromkeys(wanted, "the server cannot be reached")
         wait = _Wait(time.monotonic() + min(limit, _LONGEST_S), tick)
         left = {run_id: reason for run_id in wanted if (reason := self._settle(run_id, wait))}
+        if wanted and not left:
+            self._is_back()
         left = self._settle_files(with_files_of, wait) | left
         if left and limit_s is None:
             self._impatient_until_s = time.monotonic() + _OFFLINE_S
@@ -110,9 +112,13 @@ class Settling:
         """
         limit = self.target.read_wait_s if limit_s is None else limit_s
         reason = self._settle(run_id, _Wait(time.monotonic() + min(limit, _LONGEST_S), lambda: None))
-        if not reason:  # whatever was found a moment ago: the next reads may ask
-            self._offline_until_s = self._impatient_until_s = 0.0
+        if not reason:
+            self._is_back()
         return reason
+
+    def _is_back(self) -> None:
+        """Have the next reads ask the server, whatever was found a moment ago."""
+        self._offline_until_s = self._impatient_until_s = 0.0
 
     def _settle(self, run_id: str, wait: _Wait) -> str:
         pause_s = _POLL_S

@@ -100,7 +100,7 @@ def _counts(journal: Journal) -> dict[str, int]:
     counts = {run_id: files_waiting(journal.paths.run(run_id)) for run_id in journal.run_ids()}
     for parcel in Spool(journal.paths).parcels():
         if parcel.entry is not None:
-            counts[parcel.entry.run_id] = counts.get(parcel.entry.run_id, 0) + len(parcel.entry.files)
+            counts[parcel.entry.run_id] = counts.get(parcel.entry.run_id, 0) + len(parcel.left.paths)
     return {run_id: count for run_id, count in counts.items() if count}
 
 
