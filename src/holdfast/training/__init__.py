@@ -5,9 +5,9 @@ Public names are loaded when they are first used, so that importing the room loa
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
+from holdfast.core.lazy import lazily
 from holdfast.training.extras import need
 
 if TYPE_CHECKING:
@@ -47,13 +47,9 @@ _HOMES = {
 _NEED_LIGHTNING = ("HoldfastLogger", "TrainingPipeline")
 
 
-def __getattr__(name: str) -> object:
-    if name in _HOMES:
-        if name in _NEED_LIGHTNING:
-            need(("torch", "lightning"), f"holdfast.training.{name}", "lightning")
-        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+def _check(name: str) -> None:
+    if name in _NEED_LIGHTNING:
+        need(("torch", "lightning"), f"holdfast.training.{name}", "lightning")
 
 
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazily(__name__, _HOMES, _check)

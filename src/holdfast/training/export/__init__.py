@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
+from holdfast.core.lazy import lazily
 from holdfast.training.extras import need
 
 if TYPE_CHECKING:
@@ -42,12 +42,8 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> object:
-    if name in _HOMES:
-        need(("torch", "onnx", "onnxruntime", "onnxscript"), "ONNX export", "onnx")
-        return getattr(import_module(f"holdfast.training.export.{_HOMES[name]}"), name)
-    raise AttributeError(f"module 'holdfast.training.export' has no attribute {name!r}")
+def _check(name: str) -> None:
+    need(("torch", "onnx", "onnxruntime", "onnxscript"), "ONNX export", "onnx")
 
 
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazily(__name__, _HOMES, _check)
