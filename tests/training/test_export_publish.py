@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -74,13 +75,12 @@ def tracker(sqlite_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     return MLflowTracker()
 
 
-@pytest.fixture
-def exported(tmp_path: Path) -> OnnxExport:
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> OnnxExport:
+    """Exported once; a test that changes the file takes a copy."""
     torch.manual_seed(0)
-    net = Net()
-    return export_onnx(
-        net, net.example_input_array, input_names=["x"], checks=ParityRule(repeats=2), into=tmp_path / "exported"
-    )
+    net, folder = Net(), tmp_path_factory.mktemp("exported")
+    return export_onnx(net, net.example_input_array, input_names=["x"], checks=ParityRule(repeats=2), into=folder)
 
 
 def _finished(tracker: MLflowTracker, **metrics: float) -> str:
@@ -146,13 +146,14 @@ def test_publish(tracker: MLflowTracker, exported: OnnxExport, sqlite_uri: str) 
     assert ModelRegistry(project).get("located", "Staging").version == 1
 
 
-def test_corrupted(tracker: MLflowTracker, exported: OnnxExport) -> None:
+def test_corrupted(tracker: MLflowTracker, exported: OnnxExport, tmp_path: Path) -> None:
     run_id = _finished(tracker)
     content = bytearray(exported.path.read_bytes())
     content[len(content) // 2] ^= 1
-    exported.path.write_bytes(content)
+    changed = replace(exported, path=tmp_path / "model.onnx")
+    changed.path.write_bytes(content)
     with pytest.raises(ExportError, match="is not what was exported") as caught:
-        publish(tracker, exported, run_id, model_name="located")
+        publish(tracker, changed, run_id, model_name="located")
     assert caught.value.step == "publish"
     project = open_project()
     assert project.models.find_model("located") is None

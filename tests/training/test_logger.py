@@ -373,6 +373,18 @@ def test_two_callbacks_with_the_same_names(place: dict[str, Any], tmp_path: Path
         assert torch.load(got, weights_only=True)["epoch"] == epoch
 
 
+def test_a_second_training_takes_nothing_from_the_first(place: dict[str, Any]) -> None:
+    logger = HoldfastLogger(**place, log_model=True)
+    keeper = top_k(save_top_k=1, filename="first-{epoch}")
+    fit(logger, keeper, max_epochs=1)
+    assert stored(logger) == {"first-epoch_0.ckpt"}
+    fit(logger, keeper, module=Falling((0.5,)), max_epochs=1)  # goes on to keep the best one
+    assert len(stored(logger)) == 1
+    fit(logger, top_k(save_top_k=1, filename="second"), max_epochs=1)
+    assert len(stored(logger)) == 1
+    assert stored(logger, "checkpoints-2") == {"second.ckpt"}
+
+
 def test_what_an_exception_leaves(place: dict[str, Any]) -> None:
     logger = HoldfastLogger(**place, log_model=True)
     with pytest.raises(ZeroDivisionError):

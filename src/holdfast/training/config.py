@@ -7,12 +7,15 @@ import json
 import math
 import re
 import tomllib
+import typing
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from holdfast.core.redaction import names_a_secret
+from holdfast.core.uris import MASK
 from holdfast.errors import InvalidInputError
 
 _Kind = TypeVar("_Kind", bound="TrainingConfig")
@@ -67,38 +70,54 @@ class TrainingConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    learning_rate: Number = Field(1e-3, gt=0)
-    batch_size: Count = Field(32, ge=1)
-    epochs: Count = Field(100, ge=1)
-    weight_decay: Number = Field(1e-5, ge=0)
-    early_stopping_patience: Count = Field(5, ge=0)
-    num_workers: Count = Field(4, ge=0)
-    seed: Count = Field(0, ge=0, lt=1 << 32)
+    learning_rate: Number = Field(default=1e-3, gt=0)
+    batch_size: Count = Field(default=32, ge=1)
+    epochs: Count = Field(default=100, ge=1)
+    weight_decay: Number = Field(default=1e-5, ge=0)
+    early_stopping_patience: Count = Field(default=5, ge=0)
+    num_workers: Count = Field(default=4, ge=0)
+    seed: Count = Field(default=0, ge=0, lt=1 << 32)
     devices: Literal["auto"] | Annotated[Count, Field(ge=1)] = "auto"
-    num_nodes: Count = Field(1, ge=1)
+    num_nodes: Count = Field(default=1, ge=1)
     strategy: str = "auto"
     accelerator: str = "auto"
     precision: str = "32-true"
-    accumulate: Count = Field(1, ge=1)
+    accumulate: Count = Field(default=1, ge=1)
     gradient_clip: Annotated[Number, Field(gt=0)] | None = None
     deterministic: bool = False
-    monitor: str = Field("val/loss", min_length=1)
+    monitor: str = Field(default="val/loss", min_length=1)
     mode: Literal["min", "max"] = "min"
-    save_top_k: Count = Field(3, ge=1)
-    checkpoint_every_s: Number = Field(300.0, ge=0)
-    checkpoint_every_steps: Count = Field(0, ge=0)
-    log_every_n_steps: Count = Field(10, ge=1)
-    system_metrics_every_s: Number = Field(10.0, ge=0)
+    save_top_k: Count = Field(default=3, ge=1)
+    checkpoint_every_s: Number = Field(default=300.0, ge=0)
+    checkpoint_every_steps: Count = Field(default=0, ge=0)
+    log_every_n_steps: Count = Field(default=10, ge=1)
+    system_metrics_every_s: Number = Field(default=10.0, ge=0)
     log_ranks: bool = False
     fast_dev_run: bool = False
     trust_checkpoint: bool = False
 
 
+@typing.overload
+def load_training_config(
+    path: str | Path | None = None, overrides: Mapping[str, Any] | None = None
+) -> TrainingConfig: ...
+
+
+@typing.overload
+def load_training_config(path: str | Path | None, overrides: Mapping[str, Any] | None, kind: type[_Kind]) -> _Kind: ...
+
+
+@typing.overload
+def load_training_config(
+    path: str | Path | None = None, overrides: Mapping[str, Any] | None = None, *, kind: type[_Kind]
+) -> _Kind: ...
+
+
 def load_training_config(
     path: str | Path | None = None,
     overrides: Mapping[str, Any] | None = None,
-    kind: type[_Kind] = TrainingConfig,  # type: ignore[assignment]
-) -> _Kind:
+    kind: type[TrainingConfig] = TrainingConfig,
+) -> TrainingConfig:
     """Return the configuration of a training run: the defaults, a file over them, and what is given over both.
 
     Args:
@@ -130,28 +149,47 @@ def checked(kind: type[_Model], values: Mapping[str, Any], where: str) -> _Model
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        problems = {_key_of(one): _problem(kind, one) for one in reversed(error.errors())}
+        # A key that may be one of several things has a problem with each of them.
+        said: dict[str, list[str]] = {}
+        for one in error.errors():
+            what, why = _problem(kind, one)
+            said.setdefault(what, []).append(why)
+        problems = "; ".join(what + ", or ".join(dict.fromkeys(whys)) for what, whys in said.items())
         raise InvalidInputError(
-            f"{where} is not valid: {'; '.join(reversed(problems.values()))}.",
-            f"the keys are {', '.join(kind.model_fields)}",
+            f"{where} is not valid: {problems}.", f"the keys are {', '.join(kind.model_fields)}"
         ) from None
 
 
-def _key_of(error: Any) -> str:
-    return str(error["loc"][0]) if error["loc"] else "it"
-
-
-def _problem(kind: type[BaseModel], error: Any) -> str:
-    key = _key_of(error)
+def _problem(kind: type[BaseModel], error: Any) -> tuple[str, str]:
+    """Return what is wrong, a key after those of the tables that it is in and its value, and why."""
+    home, path = kind, list[str]()
+    for part in error["loc"]:
+        path.append(str(part))
+        inner = _table_of(home, part)
+        if inner is None:
+            break
+        home = inner
+    key = ".".join(path)
     if error["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(key, kind.model_fields, 1)
-        return f"{key} is unknown" + (f" (did you mean {near[0]}?)" if near else "")
-    said = str(error["msg"]).removeprefix("Value error, ")
-    return f"{key} = {_shown(error['input'])}: {said}"
+        near = difflib.get_close_matches(path[-1], home.model_fields, 1)
+        return key, " is unknown" + (f" (did you mean {near[0]}?)" if near else "")
+    if error["type"] == "missing":
+        return key, " is missing"
+    why = str(error["msg"]).removeprefix("Value error, ")
+    return (f"{key} = {_shown(path[-1], error['input'])}: " if path else ""), why
 
 
-def _shown(value: Any) -> str:
-    text = repr(value)
+def _table_of(kind: type[BaseModel], key: object) -> type[BaseModel] | None:
+    """Return the class of a key that holds a table, such as `Augmentation | None`."""
+    field = kind.model_fields.get(str(key))
+    if field is None:
+        return None
+    kinds = [field.annotation, *typing.get_args(field.annotation)]
+    return next((one for one in kinds if isinstance(one, type) and issubclass(one, BaseModel)), None)
+
+
+def _shown(key: str, value: Any) -> str:
+    text = MASK if names_a_secret(key) else repr(value)
     return text if len(text) <= 80 else f"{text[:77]}…"
 
 
@@ -214,7 +252,7 @@ def _from_yaml(text: str) -> Any:
 
 
 # YAML 1.1, which PyYAML reads, takes `1e-3` for a text: its numbers need a dot and a sign.
-_FLOAT = re.compile(r"[-+]?(?:\d[\d_]*\.?[\d_]*|\.\d[\d_]*)[eE][-+]?\d+")
+_FLOAT = re.compile(r"[-+]?(?:\d[\d_]*\.?[\d_]*|\.\d[\d_]*)[eE][-+]?\d+$")
 
 
 def _yaml_loader() -> Any:
@@ -224,7 +262,8 @@ def _yaml_loader() -> Any:
         """A safe loader that knows `1e-3`, and takes no key twice."""
 
         def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-            keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+            given = [key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+            keys = [self.construct_object(key, deep=True) for key in given]
             twins = sorted({str(key) for key in keys if keys.count(key) > 1})
             if twins:
                 raise ValueError(f"{', '.join(twins)} is given twice")

@@ -118,7 +118,7 @@ class TrainingPipeline:
         made.append(GradientNorm())
         if config.system_metrics_every_s:
             made.append(SystemMetricsCallback(config.system_metrics_every_s))
-        if not sys.stderr.isatty():
+        if not sys.stdout.isatty():
             made.append(parts.EpochLines([config.monitor, "train/loss"]))
         return [*made, *self._more_callbacks]
 

@@ -100,8 +100,9 @@ class Session:
             stack.enter_context(self._as_exits())
             path = self._prepare(plan, folder, request)
             self._fit(module, data, path)
+            fitted = dict(self.trainer.logged_metrics)  # the test begins them anew
             self._test(module, data, plan, request)
-            return self._result(plan, folder)
+            return self._result(plan, folder, fitted)
 
     # -- around it ----------------------------------------------------------------------
 
@@ -144,12 +145,10 @@ class Session:
         self._best.dirpath = str(folder)
         if self.trainer.global_rank:
             self._logger.attach(plan.run_id)
-        if not plan.is_resumed:
-            self._logger.skip({}, plan.params)
-            return None
         self._logger.skip(plan.logged, plan.params)
         if self.trainer.is_global_zero:
-            self._logger.keep_in_step(self._best, self._there(plan, folder, request))
+            # The folder `checkpoints` is for the best and the latest, whoever's callback saves first.
+            self._logger.keep_in_step(self._best, self._there(plan, folder, request) if plan.is_resumed else {})
         return None if plan.checkpoint is None else self._bring(plan, folder, request)
 
     def _there(self, plan: Plan, folder: Path, request: Request) -> dict[str, int]:
@@ -243,9 +242,9 @@ class Session:
                 module, **arguments, ckpt_path=str(path), weights_only=self._loads_plainly(path), verbose=False
             )
 
-    def _result(self, plan: Plan, folder: Path) -> TrainingResult:
+    def _result(self, plan: Plan, folder: Path, fitted: Mapping[str, Any]) -> TrainingResult:
         best, score = self._best.best_model_path, self._best.best_model_score
-        metrics = {key: float(value) for key, value in self.trainer.logged_metrics.items()}
+        metrics = {key: float(value) for key, value in {**fitted, **self.trainer.logged_metrics}.items()}
         return TrainingResult(
             run_id=plan.run_id,
             is_resumed=plan.is_resumed,
@@ -282,8 +281,8 @@ def make_trainer(config: TrainingConfig, options: Mapping[str, Any], **own: Any)
         "deterministic": config.deterministic or None,
         "log_every_n_steps": config.log_every_n_steps,
         "fast_dev_run": config.fast_dev_run,
-        "enable_progress_bar": sys.stderr.isatty(),
-        "enable_model_summary": sys.stderr.isatty(),
+        "enable_progress_bar": sys.stdout.isatty(),
+        "enable_model_summary": sys.stdout.isatty(),
     }
     try:
         with quiet():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import pickle
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -25,7 +26,8 @@ from holdfast.training.resume import FOLDER, MODULE_TAG, stored
 _DTYPES = {
     name: getattr(torch, name) for name in ("float16", "float32", "float64", "int8", "uint8", "int32", "int64", "bool")
 }
-_HOW = "say best:val/loss, best:val/acc:max, run:RUN_ID, or the path of a checkpoint"
+_HOW = "say best:val/loss, best:val/acc:max, a run's id, or the path of a checkpoint"
+_RUN_ID = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,9 @@ def find_module(
 
     Args:
         project: Where runs are; the experiment is the configured one.
-        source: `best:METRIC` or `best:METRIC:max` for the experiment's best run by its best value, `run:ID`, or the
-            path of a checkpoint. Of a run it is the best checkpoint by the metric that its training watched.
+        source: `best:METRIC` or `best:METRIC:max` for the experiment's best run by its best value, `run:ID` or the id
+            alone, or the path of a checkpoint. Of a run it is the best checkpoint by the metric that its training
+            watched.
         scratch: A folder for what comes from the artifact store.
         module: The class, as `package.module:Class`; that of the run's tag `holdfast.training.module` if not given. It
             is imported, and built with the hyper-parameters that the checkpoint holds.
@@ -76,7 +79,7 @@ def find_module(
         NotFoundError: There is no such run, no run with that metric, or no such checkpoint.
         ExportError: The checkpoint is damaged, holds Python objects, or does not fit the class.
     """
-    run, path, value = _find_checkpoint(project, source, scratch)
+    run, path, value = _find_checkpoint(project, source, scratch, trust_checkpoint)
     content = load_checkpoint(path, trust_checkpoint)
     said = content.get("holdfast")
     run_id = run.run_id if run else said.get("run_id") if isinstance(said, Mapping) else None
@@ -91,15 +94,18 @@ def find_module(
 # -- which checkpoint -----------------------------------------------------------------
 
 
-def _find_checkpoint(project: Project, source: str, scratch: Path) -> tuple[Run | None, Path, float | None]:
+def _find_checkpoint(
+    project: Project, source: str, scratch: Path, trust: bool
+) -> tuple[Run | None, Path, float | None]:
     kind, _, rest = source.partition(":")
     if kind == "best" and rest:
         run, value = _best_run(project, rest)
-        return run, _checkpoint_of(project, run, scratch), value
-    if kind == "run" and rest:
-        run = project.runs.get_run(rest)
-        return run, _checkpoint_of(project, run, scratch), None
+        return run, _checkpoint_of(project, run, scratch, trust), value
     path = Path(source)
+    run_id = rest if kind == "run" else source if _RUN_ID.fullmatch(source) and not path.exists() else ""
+    if run_id:
+        run = project.runs.get_run(run_id)
+        return run, _checkpoint_of(project, run, scratch, trust), None
     if not source or not path.is_file():
         raise NotFoundError(f"There is no checkpoint {source!r}.", _HOW)
     return None, path, None
@@ -121,18 +127,18 @@ def _best_run(project: Project, wanted: str) -> tuple[Run, float]:
 def _no_run(project: Project, metric: str, found: BestRun) -> NotFoundError:
     return NotFoundError(
         f"No run of experiment {project.settings.experiment_name!r} has a number for {metric!r} "
-        f"({len(found.lacking)} runs have none).",
-        "see `holdfast runs list`, or name a run: --from run:RUN_ID",
+        f"({len(found.lacking)} without one).",
+        "see `holdfast runs list`, or name a run: --from RUN_ID",
     )
 
 
-def _checkpoint_of(project: Project, run: Run, scratch: Path) -> Path:
+def _checkpoint_of(project: Project, run: Run, scratch: Path, trust: bool) -> Path:
     """Bring a run's best checkpoint here; the file that was written on this machine is used where it is still there."""
     project.settle_files(run.run_id)
     names = sorted(name for file in stored(project, run) if (name := Path(file.path).name).endswith(".ckpt"))
     if NAME in names:
-        best = _noted_best(_fetch(project, run, NAME, scratch))
-        if best is not None and _is_of(best[0], run.run_id):
+        best = _noted_best(_fetch(project, run, NAME, scratch), trust)
+        if best is not None and _is_of(best[0], run.run_id, trust):
             return best[0]
         if best is not None and best[1] in names:
             return _fetch(project, run, best[1], scratch)
@@ -150,16 +156,12 @@ def _fetch(project: Project, run: Run, name: str, scratch: Path) -> Path:
     return project.artifacts.download(run.artifact_uri, f"{FOLDER}/{name}", scratch)
 
 
-def _noted_best(path: Path) -> tuple[Path, str] | None:
+def _noted_best(path: Path, trust: bool) -> tuple[Path, str] | None:
     """Return what the latest checkpoint knows as the best one: its path when it was written, and its name in the store.
 
     The callbacks' state is plain whatever else the checkpoint holds, but it cannot be read apart from that.
     """
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError):
-        return None
-    states = content.get("callbacks", {})
+    states = _peek(path, trust).get("callbacks", {})
     found = [state for key, state in states.items() if str(key).startswith("ModelCheckpoint")]
     best = next((state for state in found if state.get("best_model_path")), None)
     if best is None:
@@ -168,16 +170,19 @@ def _noted_best(path: Path) -> tuple[Path, str] | None:
     return path, safe_name(path, best.get("dirpath") or path.parent)
 
 
-def _is_of(path: Path, run_id: str) -> bool:
+def _is_of(path: Path, run_id: str, trust: bool) -> bool:
     """Whether a file of this machine is a checkpoint of a run; it says itself which."""
-    if not path.is_file():
-        return False
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError):
-        return False
-    said = content.get("holdfast")
+    said = _peek(path, trust).get("holdfast") if path.is_file() else None
     return isinstance(said, Mapping) and said.get("run_id") == run_id
+
+
+def _peek(path: Path, trust: bool) -> Mapping[str, Any]:
+    """Return what a checkpoint holds without reading its tensors; nothing where it cannot be read."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=not trust, mmap=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError):
+        return {}
+    return content if isinstance(content, Mapping) else {}
 
 
 def load_checkpoint(path: Path, trust: bool = False) -> Mapping[str, Any]:

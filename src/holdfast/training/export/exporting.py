@@ -148,7 +148,7 @@ def export_onnx(
             their likeness.
         input_names: Names of the inputs in the ONNX model; `input`, `input_1` … or the dictionary's keys if not given.
         output_names: Names of the outputs, in the order in which `forward` gives them; `output`, `output_1` … or the
-            keys of the dictionary that it gives, if not given.
+            keys of the dictionary, or the fields of the named tuple, that it gives, if not given.
         opset: The version of ONNX's operators; the newest that the installed exporter, checker and onnxruntime take.
         dynamic_batch: Whether the batch size is free in the ONNX model, as the dimension `batch`.
         checks: What the comparison is like.

@@ -134,7 +134,7 @@ def refuse_if_apart(report: ParityReport) -> None:
         f"The exported model does not answer as PyTorch does: output {item.output} of a {batch.source} batch of "
         f"{batch.batch_size}: {item.problem or f'{worst}; {missed}'}.",
         "make forward depend on its inputs alone, the same in eval mode and in export; or, where the difference is one "
-        "of rounding, give checks=ParityRule(rtol=…, atol=…)",
+        "of rounding, allow more: ParityRule(rtol=…, atol=…), or --rtol and --atol",
         step="parity",
     )
 

@@ -55,7 +55,7 @@ def named_outputs(output: Any, names: Sequence[str] | None) -> dict[str, Tensor]
     Args:
         output: A tensor, or tensors in mappings, tuples and lists, which may lie in one another; None is left out.
         names: The outputs' names in the order of `output`. Those of a mapping may be given in any order. If not given,
-            they are its keys, or `output`, `output_1` …
+            they are its keys, those of a named tuple its fields, and else `output`, `output_1` …
 
     Raises:
         InvalidInputError: The names do not fit, or something in it is no tensor.
@@ -74,6 +74,8 @@ def named_outputs(output: Any, names: Sequence[str] | None) -> dict[str, Tensor]
 
 
 def _flat(output: Any, key: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(output, tuple) and hasattr(output, "_fields"):
+        output = output._asdict()
     if isinstance(output, Mapping):
         for name, value in output.items():
             yield from _flat(value, f"{key}.{name}" if key else str(name))

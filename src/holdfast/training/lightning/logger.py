@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from lightning.fabric.loggers.logger import rank_zero_experiment
@@ -13,18 +12,21 @@ from lightning.fabric.utilities.logger import _convert_params, _flatten_dict
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from holdfast.core.names import MAX_PARAM_LENGTH, why_bad_key
+from holdfast.core.uris import MASK
+from holdfast.errors import HoldfastError
 from holdfast.lifecycle import status_for
 from holdfast.logs import get_logger
 from holdfast.tracking import MLflowTracker
+from holdfast.training.integrations.names import metric_name
+from holdfast.training.integrations.params import log_first_values
+from holdfast.training.lightning.hyperparams import param_texts
 from holdfast.training.lightning.mirror import CheckpointMirror
 from holdfast.training.lightning.other_rank import RankLog
 from holdfast.training.lightning.signals import Interrupted
 
 _log = get_logger(__name__)
-# What MLflow refuses in a metric's name on one system or another.
-_REFUSED = re.compile(r"[^\w/. :-]+")
 
 
 class HoldfastLogger(Logger):
@@ -32,7 +34,11 @@ class HoldfastLogger(Logger):
 
     Logging neither waits for a server nor loses anything when the process is killed. There is one run, on rank 0
     alone. Ctrl-C ends it KILLED, an exception FAILED. Checkpoints go to the artifact store in the background, as many
-    as the callback keeps, under names that hold no folders.
+    as the callback keeps, under names that hold no folders: those of the first callback to `checkpoints`, of another
+    one to `checkpoints-2`.
+
+    The run ends with each `fit`, `validate` or `test`, and is gone on with by the next one. What is logged in between,
+    and after the last, is added to the run, which stays ended.
 
     Args:
         experiment_name: The experiment; the configured one if not given.
@@ -81,11 +87,13 @@ class HoldfastLogger(Logger):
         self._tracker = tracker
         self._is_open = False
         self._is_own = False
+        self._has_ended = False
         self._rank_log: RankLog | None = None
         self._logged: dict[str, int] = {}
-        self._params: dict[str, str] = {}
+        self._params: dict[str, str] | None = None
         self._names: dict[str, str] = {}
         self._mirrors: dict[str, CheckpointMirror] = {}
+        self._folders = 0
 
     def __getstate__(self) -> dict[str, Any]:
         raise TypeError("A HoldfastLogger cannot be pickled: it holds an open run. Make one in each process.")
@@ -103,8 +111,13 @@ class HoldfastLogger(Logger):
     @rank_zero_experiment
     def experiment(self) -> Any:
         """MLflow's client for the tracking store; what is logged through it goes through the journal too."""
-        self._begin()
+        self._begin_first()
         return self.tracker.client
+
+    def _begin_first(self) -> None:
+        """Begin the run, unless that was done before."""
+        if not self._has_ended:
+            self._begin()
 
     def _begin(self) -> None:
         """Begin the run where none is open, or go on with it."""
@@ -112,7 +125,9 @@ class HoldfastLogger(Logger):
             return
         open_id = self.tracker.run_id
         if open_id is None or self._run_id not in (None, open_id):
+            is_new = self._run_id is None
             self._run_id = self.tracker.start_run(self._run_name, self._tags, run_id=self._run_id)
+            self._params = {} if is_new else self._params
             self._is_own = True
         else:
             self._run_id = open_id
@@ -138,12 +153,12 @@ class HoldfastLogger(Logger):
             callback: Which.
             there: See `CheckpointMirror.there`.
         """
-        self._mirrors[callback.state_key] = CheckpointMirror(there)
+        self._new_mirror(callback, there)
 
     @property
     def run_id(self) -> str | None:
         """The run's id; None on other ranks as long as nobody has told it."""
-        if _rank() == 0:
+        if self._run_id is None and _rank() == 0:
             self._begin()
         return self._run_id
 
@@ -173,22 +188,39 @@ class HoldfastLogger(Logger):
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
         """Log parameters; nested ones as `optimizer/lr`. One that the run has already keeps its first value.
 
-        A value that is longer than MLflow takes is cut: a module's arguments are not always numbers.
+        A value that is longer than MLflow takes is cut, and a name that it refuses is spelled otherwise: a module's
+        arguments are not always numbers.
         """
-        self._begin()
-        flat = {str(key): _shortened(value) for key, value in _flatten_dict(_convert_params(params)).items()}
-        new = {key: value for key, value in flat.items() if key not in self._params}
-        other = sorted(key for key, value in flat.items() if key not in new and str(value) != str(self._params[key]))
+        self._begin_first()
+        texts = param_texts(_flatten_dict(_convert_params(params)))
+        known = self._known_params()
+        new = {key: text for key, text in texts.items() if key not in known}
+        other = sorted(
+            key for key, text in texts.items() if key in known and known[key] != text and MASK not in known[key]
+        )
         if other:
             _log.warning("params keep their first values", params=", ".join(other))
-        self._params |= new
-        if new:
-            self.tracker.log_params(new)
+        if new and self._is_current():
+            log_first_values(self.tracker, new)
+        elif new:
+            self._log_of_rank().params(new)
+        known.update(new)
+
+    def _known_params(self) -> dict[str, str]:
+        """Return the params that the run has; those of a run that was begun elsewhere are asked for, once."""
+        if self._params is None:
+            try:
+                self._params = dict(self.tracker.get_run_info(self.run_id)["params"])
+            except HoldfastError as error:
+                _log.warning("the run's params of before are not known", reason=error.message)
+                self._params = {}
+        return self._params
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Log metrics of a step; when this returns they are in the journal.
 
-        A name that MLflow refuses loses the signs that it refuses, and a text is left out, each with a warning.
+        A name that MLflow refuses is spelled otherwise, `recall@5` as `recall_at_5`, and a text is left out, each with
+        a warning.
         """
         rank = _rank()
         if rank and not self._log_ranks:
@@ -197,28 +229,53 @@ class HoldfastLogger(Logger):
         named = {self._names.get(key) or self._name(key, rank): value for key, value in metrics.items()}
         if any(isinstance(value, str) for value in named.values()):
             named = _without_texts(named)
-        if self._logged:
-            named = {key: value for key, value in named.items() if at > self._logged.get(key, -1)}
-        if not named:
-            return
         if rank:
-            self._log_of_rank().metrics(named, at)
+            self.append(named, at)
+            return
+        self._begin_first()
+        if self._is_current():
+            self._put(named, at, self.tracker.log_metrics)
         else:
-            self._begin()
-            self.tracker.log_metrics(named, at)
+            self.append(named, at)
+
+    def append(self, metrics: Mapping[str, Any], step: int) -> None:
+        """Log metrics under these very names, from any thread and on any rank, whether the run is open or not.
+
+        What the run has already is left out, as by `log_metrics`.
+
+        Args:
+            metrics: Name → number.
+            step: The step.
+
+        Raises:
+            RunStateError: This rank does not know the run.
+        """
+        self._put(metrics, step, self._log_of_rank().metrics)
+
+    def _put(self, metrics: Mapping[str, Any], step: int, put: Callable[[Mapping[str, Any], int], None]) -> None:
+        if self._logged:
+            metrics = {key: value for key, value in metrics.items() if step > self._logged.get(key, -1)}
+        if metrics:
+            put(metrics, step)
+
+    def _is_current(self) -> bool:
+        """Whether what the tracker logs goes to this run."""
+        return self._is_open or (self._run_id is not None and self.tracker.run_id == self._run_id)
 
     def _name(self, key: str, rank: int) -> str:
         name = f"{self._prefix}{self.LOGGER_JOIN_CHAR}{key}" if self._prefix else key
         name = f"rank{rank}/{name}" if rank else name
-        if why_bad_key(name):
-            name, before = _REFUSED.sub("", name), name
-            _log.warning("a metric's name is not taken by MLflow", name=before, logged_as=name)
-        self._names[key] = name
-        return name
+        taken = metric_name(name)
+        if taken != name:
+            while taken in self._names.values():
+                taken += "_"
+            _log.warning("a metric's name is not taken by MLflow", name=name, logged_as=taken)
+        self._names[key] = taken
+        return taken
 
     def _log_of_rank(self) -> RankLog:
         if self._rank_log is None:
-            self._rank_log = RankLog(self.tracker, self._run_id)
+            self._rank_log = RankLog(self.tracker, self.run_id)
         return self._rank_log
 
     # -- checkpoints and the end --------------------------------------------------------
@@ -227,22 +284,41 @@ class HoldfastLogger(Logger):
         """Store what the callback has written, and delete what it has deleted, in the background."""
         if self._keeps_checkpoints and _rank() == 0:
             self._begin()
-            self._mirrors.setdefault(checkpoint_callback.state_key, CheckpointMirror()).follow(
-                self.tracker, checkpoint_callback
-            )
+            mirror = self._mirrors.get(checkpoint_callback.state_key)
+            if mirror is None or not mirror.serves(checkpoint_callback):
+                mirror = self._new_mirror(checkpoint_callback, {})
+            mirror.follow(self.tracker, checkpoint_callback)
+
+    def _new_mirror(self, callback: ModelCheckpoint, there: Mapping[str, int]) -> CheckpointMirror:
+        self._folders += 1
+        folder = "checkpoints" if self._folders == 1 else f"checkpoints-{self._folders}"
+        made = self._mirrors[callback.state_key] = CheckpointMirror(there, folder)
+        return made
 
     def save(self) -> None:
-        """Nothing is left to be saved: what was logged is in the journal."""
+        """Go on with the run where it had ended: Lightning calls this when it begins to fit or test, and after logging.
+
+        Nothing is left to be saved: what was logged is in the journal.
+        """
+        if _rank() == 0:
+            self._begin()
 
     def finalize(self, status: str) -> None:
         """End the run, if this logger began it: KILLED by Ctrl-C and SIGTERM, FAILED by another exception."""
-        if self._rank_log is not None:
+        if self._rank_log is not None and _rank():
             self._rank_log.settle()
-        if not (self._is_open and self._is_own):
+        if not self._is_open:
             return
-        self._is_open = self._is_own = False
-        if self.tracker.run_id == self._run_id:
-            self.tracker.end_run(_end_status(status))
+        is_own, self._is_open, self._is_own = self._is_own, False, False
+        self._has_ended = True
+        if self.tracker.run_id != self._run_id:
+            return
+        try:
+            for mirror in self._mirrors.values():
+                mirror.catch_up(self.tracker)
+        finally:
+            if is_own:
+                self.tracker.end_run(_end_status(status))
 
 
 def _rank() -> int:
@@ -253,14 +329,11 @@ def _end_status(status: str) -> str:
     if status != "failed":
         return "FINISHED"
     error = sys.exception()
+    if isinstance(error, SIGTERMException):  # Lightning's, where nobody else has a handler
+        return "KILLED"
     if isinstance(error, Interrupted):
         error = error.as_exit()
     return "FAILED" if error is None else status_for(type(error), error)
-
-
-def _shortened(value: Any) -> Any:
-    text = value if isinstance(value, str) else repr(value)
-    return f"{text[: MAX_PARAM_LENGTH - 1]}…" if len(text) > MAX_PARAM_LENGTH else value
 
 
 def _without_texts(metrics: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -36,35 +37,55 @@ class CheckpointMirror:
 
     Args:
         there: What is in the store already; see the attribute.
+        folder: Its folder among the run's artifacts. Callbacks may use the same names, and have one each.
 
     Attributes:
         there: The names that are in the store, or on their way, each with the time of modification of its file in ns;
             0 where that is not known.
     """
 
-    def __init__(self, there: Mapping[str, int] | None = None) -> None:
+    def __init__(self, there: Mapping[str, int] | None = None, folder: str = "checkpoints") -> None:
         self.there: dict[str, int] = dict(there or {})
+        self._folder = folder
+        self._followed: Any = None
 
     def follow(self, keeper: Keeper, callback: Any) -> None:
         """Bring the store in step with a `ModelCheckpoint`."""
+        self._followed = callback
         wanted = {safe_name(path, callback.dirpath): path for path in _kept_by(callback)}
-        gone = sorted(set(self.there) - set(wanted))
+        # Without a bound the callback deletes nothing, and names only the last one where it has no metric to rank by.
+        gone = [] if callback.save_top_k == -1 else sorted(set(self.there) - set(wanted))
         for name, path in wanted.items():
             written_ns = path.stat().st_mtime_ns if path.exists() else None
             if written_ns is None or self.there.get(name) == written_ns:
                 continue
-            keeper.log_checkpoint(path, name=name, drop=gone)
+            keeper.log_checkpoint(path, self._folder, name=name, drop=gone)
             self.there[name] = written_ns
             self.there = {name: at for name, at in self.there.items() if name not in gone}
             gone = []
         if gone:
-            keeper.drop_checkpoints(gone)
+            keeper.drop_checkpoints(gone, self._folder)
             self.there = {name: at for name, at in self.there.items() if name not in gone}
+
+    def serves(self, callback: Any) -> bool:
+        """Whether this is the callback that is followed, or the first one that may be."""
+        try:
+            return self._followed is None or bool(self._followed == callback)
+        except ReferenceError:
+            return False
+
+    def catch_up(self, keeper: Keeper) -> None:
+        """Follow the callback once more: it says nothing when it links `last.ckpt` to another file."""
+        with contextlib.suppress(ReferenceError):  # Lightning hands out weak ones
+            if self._followed is not None:
+                self.follow(keeper, self._followed)
 
 
 def _kept_by(callback: Any) -> list[Path]:
     paths = [*callback.best_k_models] or [callback.best_model_path]
-    return [Path(path) for path in dict.fromkeys([*paths, callback.last_model_path]) if path]
+    # The last one is among them, unless it was saved because of an exception.
+    paths += [callback.last_model_path, callback._last_checkpoint_saved]
+    return [Path(path) for path in dict.fromkeys(paths) if path]
 
 
 def safe_name(path: Path, folder: Any) -> str:

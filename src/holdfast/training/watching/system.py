@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -10,6 +11,7 @@ from holdfast.errors import InvalidInputError, RunStateError
 from holdfast.lifecycle import status_for
 from holdfast.tracking import MLflowTracker
 from holdfast.training.integrations.run_in_use import RunInUse
+from holdfast.training.lightning.logger import HoldfastLogger
 from holdfast.training.lightning.other_rank import RankLog
 from holdfast.training.watching.measuring import SystemMetrics, check_interval
 
@@ -42,22 +44,27 @@ class SystemMetricsCallback(Callback):
         """Begin to measure."""
         if trainer.local_rank != 0:
             return
-        tracker, run_id = self._place(trainer)
-        put = RankLog(tracker, run_id).metrics
-        node = trainer.node_rank
-        self._metrics = SystemMetrics(put, self._every_s, step=lambda: int(trainer.global_step), node=node)
+        self._metrics = SystemMetrics(
+            self._taker(trainer), self._every_s, step=lambda: int(trainer.global_step), node=trainer.node_rank
+        )
         self._metrics.start()
 
-    def _place(self, trainer: Trainer) -> tuple[MLflowTracker, str]:
-        """Return the tracker, and the run to log to."""
-        logger = next((found for found in trainer.loggers if hasattr(found, "tracker")), None)
-        tracker: MLflowTracker | None = self._tracker or getattr(logger, "tracker", None)
-        if tracker is None:
+    def _taker(self, trainer: Trainer) -> Callable[[dict[str, Any], int], None]:
+        """Return what takes metrics and a step: the logger, which knows what a resumed run has already, or the run."""
+        logger = next((found for found in trainer.loggers if isinstance(found, HoldfastLogger)), None)
+        if logger is not None and (self._tracker in (None, logger.tracker) or not trainer.is_global_zero):
+            logger.append({}, 0)  # says at once where the run is not known
+            return logger.append
+        if self._tracker is None:
             raise InvalidInputError(
                 "System metrics have no run to go to.",
                 "give SystemMetricsCallback(tracker=…), or the trainer a HoldfastLogger",
             )
-        run_id: str | None = getattr(logger, "run_id", None) or tracker.run_id
+        return RankLog(self._tracker, self._run_of(trainer, self._tracker)).metrics
+
+    def _run_of(self, trainer: Trainer, tracker: MLflowTracker) -> str:
+        """Return the tracker's run; one is begun where none is open."""
+        run_id = tracker.run_id
         if run_id is None and not trainer.is_global_zero:
             raise RunStateError(
                 "The machines other than the first do not know the run.", "give the trainer a HoldfastLogger"
@@ -65,7 +72,7 @@ class SystemMetricsCallback(Callback):
         if run_id is None:
             self._run = RunInUse(tracker)
             run_id = self._run.begin()
-        return tracker, run_id
+        return run_id
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measure a last time."""
