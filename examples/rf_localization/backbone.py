@@ -68,11 +68,7 @@ def build_trunk(size: str, channels: int, pretrained: bool = False) -> ConvNextM
 
 
 def _load_trunk(size: str, channels: int) -> ConvNextModel:
-    name = SIZES[size].pretrained
-    if name is None:
-        raise InvalidInputError(
-            f"The backbone {size} has no pretrained weights.", "leave --pretrained out, or choose tiny or larger"
-        )
+    name = pretrained_name(size)
     try:
         trunk = ConvNextModel.from_pretrained(name)
     except (OSError, ValueError) as error:
@@ -83,6 +79,20 @@ def _load_trunk(size: str, channels: int) -> ConvNextModel:
         ) from None
     _spread_colours(trunk, channels)
     return trunk
+
+
+def pretrained_name(size: str) -> str:
+    """Return what the hub calls the pretrained weights of a size.
+
+    Raises:
+        InvalidInputError: It has none.
+    """
+    name = SIZES[size].pretrained
+    if name is None:
+        raise InvalidInputError(
+            f"The backbone {size} has no pretrained weights.", "leave --pretrained out, or choose tiny or larger"
+        )
+    return name
 
 
 def _spread_colours(trunk: ConvNextModel, channels: int) -> None:

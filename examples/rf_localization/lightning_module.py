@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
+from .backbone import find_size, pretrained_name
 from .calibration import Calibration
 from .features import BANDS, CHANNELS, MEASUREMENTS
 from .geometry import to_latlon
@@ -16,13 +18,21 @@ from .metrics import EpochPredictions, measure
 from .network import LocalizationNet, Prediction, gaussian_nll
 from .scene import SimulatorConfig
 
-INPUT_NAMES = ("mel_spectrogram", "measurements")
-"""What the exported model's inputs are called: the first by the name that those who serve it know."""
-OUTPUT_NAMES = ("positions", "uncertainties")
-
 _LEAST_RATE = 1e-6
 
 Batch = tuple[Tensor, Tensor, Tensor]
+
+
+class Located(NamedTuple):
+    """What leaves the model; the exported one's outputs have these names.
+
+    Attributes:
+        positions: (B, 2) degrees, latitude and longitude.
+        uncertainties: (B, 2) km: calibrated standard deviations, east and north.
+    """
+
+    positions: Tensor
+    uncertainties: Tensor
 
 
 class LocalizationModule(LightningModule):
@@ -60,6 +70,9 @@ class LocalizationModule(LightningModule):
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
+        if pretrained:
+            # Said before a run is begun, though they are fetched later.
+            pretrained_name(find_size(backbone))
         self.network = LocalizationNet(channels, measurements, backbone, False, freeze_backbone, solver, dropout)
         self.calibration = Calibration()
         self.train_metrics, self.val_metrics, self.test_metrics = (EpochPredictions() for _ in range(3))
@@ -71,10 +84,10 @@ class LocalizationModule(LightningModule):
         if stage == "fit" and self.hparams["pretrained"]:
             self.network.adopt_pretrained(self.hparams["backbone"], self.hparams["freeze_backbone"])
 
-    def forward(self, images: Tensor, measurements: Tensor) -> tuple[Tensor, Tensor]:
-        """Return (B, 2) degrees, latitude and longitude, and (B, 2) km: calibrated standard deviations, east, north."""
-        prediction: Prediction = self.network(images, measurements)
-        return to_latlon(prediction.position), self.calibration(prediction.sigma)
+    def forward(self, mel_spectrogram: Tensor, measurements: Tensor) -> Located:
+        """Locate (B, C, 128, 32) images and (B, M) measurements; the exported model's inputs have these names."""
+        prediction: Prediction = self.network(mel_spectrogram, measurements)
+        return Located(to_latlon(prediction.position), self.calibration(prediction.sigma))
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Return the loss of a batch."""

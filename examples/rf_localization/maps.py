@@ -12,10 +12,10 @@ from matplotlib.collections import EllipseCollection, LineCollection
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
-from matplotlib.ticker import PercentFormatter, ScalarFormatter
+from matplotlib.ticker import PercentFormatter, StrMethodFormatter
 
 from .evaluate import BOUND, MODEL, Evaluation
-from .local_frame import FRAME
+from .local_frame import FRAME, haversine_km
 from .receivers import POSITIONS, RECEIVERS
 
 _INK, _MUTED, _GRID = "#22303c", "#7a8894", "#e3e8ec"
@@ -27,12 +27,13 @@ _COLOURS = {
     BOUND: _INK,
 }
 _REGION = float(np.sqrt(-2 * np.log1p(-0.68)))  # half axes of the 68 % region, in standard deviations
+_BESIDE_KM = 10.0
 _Floats = npt.NDArray[np.float64]
 
 
 def draw_error_map(found: Evaluation) -> Figure:
     """Draw where the model is how far off: a dot a scene, at its true position, among the receivers."""
-    figure, axes = _begin((8.2, 5.6))
+    figure, axes = _begin((7.4, 5.8))
     error = np.maximum(found.errors_km[MODEL], 0.01)
     # The largest errors come last, so that they are not hidden.
     order = np.argsort(error)
@@ -41,13 +42,14 @@ def draw_error_map(found: Evaluation) -> Figure:
         places[:, 0], places[:, 1], c=error[order], s=16, cmap="viridis_r", norm=LogNorm(0.05, 50), linewidths=0
     )
     _draw_receivers(axes)
-    bar = figure.colorbar(dots, ax=axes, shrink=0.85, pad=0.02)
+    _frame(axes, places)
+    bar = figure.colorbar(dots, ax=axes, shrink=0.85, pad=0.02, extend="both")
     bar.set_label("error in km", color=_INK)
-    bar.formatter = ScalarFormatter()
+    bar.formatter = StrMethodFormatter("{x:g}")
+    bar.ax.tick_params(labelcolor=_INK)
     bar.outline.set_visible(False)
     median = float(np.median(found.errors_km[MODEL]))
     _dress(axes, f"Error of the model on {len(error):,} scenes, median {median:.2f} km", "km east", "km north")
-    axes.set_aspect("equal")
     return figure
 
 
@@ -63,7 +65,7 @@ def draw_cumulative(found: Evaluation) -> Figure:
     axes.set_xscale("log")
     axes.set_xlim(0.02, 300)
     axes.set_ylim(0, 1)
-    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     _dress(axes, f"Errors on {len(found.truth):,} scenes", "km, on a logarithmic scale", "scenes within it")
     figure.legend(loc="outside lower center", ncols=2, frameon=False, labelcolor=_INK, fontsize=9)
@@ -76,7 +78,9 @@ def draw_calibration(found: Evaluation) -> Figure:
     level = np.linspace(0.01, 0.99, 99)
     covered = (found.distance2[:, None] <= -2 * np.log1p(-level)).mean(0)
     spread = 1.96 * np.sqrt(level * (1 - level) / len(found.truth))
-    axes.fill_between(level, level - spread, level + spread, color=_GRID, label="95 % of honest ones", linewidth=0)
+    axes.fill_between(
+        level, level - spread, level + spread, color=_GRID, label="where 95 % of honest models lie", linewidth=0
+    )
     axes.plot([0, 1], [0, 1], color=_MUTED, linewidth=1, linestyle=(0, (4, 3)))
     axes.plot(level, covered, color=_COLOURS[MODEL], linewidth=1.8, label="the model")
     for one in (0.5, 0.68, 0.95):
@@ -97,7 +101,7 @@ def draw_positions(positions: _Floats, sigmas: _Floats, truth: _Floats | None = 
         sigmas: (N, 2) km, east and north.
         truth: (N, 2) degrees, where it is known: a line leads there.
     """
-    figure, axes = _begin((8.2, 5.6))
+    figure, axes = _begin((6.6, 6.2))
     places = FRAME.to_km(positions)
     size = 2 * _REGION * sigmas
     regions = EllipseCollection(
@@ -106,14 +110,17 @@ def draw_positions(positions: _Floats, sigmas: _Floats, truth: _Floats | None = 
     regions.set(facecolor=_COLOURS[MODEL], alpha=0.18, edgecolor="none")
     axes.add_collection(regions)
     axes.scatter(places[:, 0], places[:, 1], s=14, color=_COLOURS[MODEL], label="located, with its 68 % region")
+    title, drawn = f"{len(places):,} transmitters", places
     if truth is not None:
         there = FRAME.to_km(truth)
         axes.add_collection(LineCollection(list(np.stack([places, there], 1)), colors=_MUTED, linewidths=0.8))
         axes.scatter(there[:, 0], there[:, 1], s=12, color=_COLOURS["multilateration"], marker="x", label="true")
+        title += f", median error {np.median(haversine_km(positions, truth)):.2f} km"
+        drawn = np.concatenate([places, there])
     _draw_receivers(axes)
-    _dress(axes, f"{len(places):,} transmitters", "km east", "km north")
+    _frame(axes, drawn)
+    _dress(axes, title, "km east", "km north")
     figure.legend(loc="outside lower center", ncols=2, frameon=False, labelcolor=_INK, fontsize=9)
-    axes.set_aspect("equal")
     return figure
 
 
@@ -126,7 +133,7 @@ def save_pictures(found: Evaluation, folder: Path) -> list[Path]:
     }
     folder.mkdir(parents=True, exist_ok=True)
     for name, figure in figures.items():
-        figure.savefig(folder / name)
+        figure.savefig(folder / name, bbox_inches="tight")
     return [folder / name for name in figures]
 
 
@@ -134,8 +141,8 @@ def _draw_receivers(axes: Axes) -> None:
     places = FRAME.to_km(POSITIONS)
     axes.scatter(places[:, 0], places[:, 1], marker="^", s=70, color=_INK, edgecolor="white", zorder=5)
     for receiver, (east, north) in zip(RECEIVERS, places, strict=True):
-        # Two of them are neighbours: their names go to either side.
-        side = -6 if receiver.name in ("Coazze",) else 6
+        # Two of them are neighbours, whose names go to either side; one lies where the map ends.
+        side = -6 if receiver.name in ("Coazze", "Milano-Baggio") else 6
         axes.annotate(
             receiver.name,
             (east, north),
@@ -147,6 +154,13 @@ def _draw_receivers(axes: Axes) -> None:
             zorder=6,
             path_effects=[withStroke(linewidth=2.5, foreground="white")],
         )
+
+
+def _frame(axes: Axes, places: _Floats) -> None:
+    """Have a map end a little beyond what is on it, receivers too, at the same scale east and north."""
+    drawn = np.concatenate([places, FRAME.to_km(POSITIONS)])
+    low, high = drawn.min(0) - _BESIDE_KM, drawn.max(0) + _BESIDE_KM
+    axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), aspect="equal")
 
 
 def _begin(size_inches: tuple[float, float]) -> tuple[Figure, Axes]:

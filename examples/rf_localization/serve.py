@@ -126,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.map is not None:
         from .maps import draw_positions
 
-        draw_positions(*located).savefig(options.map)
+        draw_positions(*located).savefig(options.map, bbox_inches="tight")
         told["map"] = str(options.map)
     if options.json:
         out.data(told)

@@ -61,6 +61,9 @@ def test_names_of_sizes() -> None:
         find_size("huge")
     with pytest.raises(InvalidInputError, match="nano has no pretrained weights"):
         build_trunk("nano", 3, pretrained=True)
+    # The module says so too, and does not wait for a run to be begun.
+    with pytest.raises(InvalidInputError, match="nano has no pretrained weights"):
+        LocalizationModule(pretrained=True)
 
 
 def test_pretrained_weights(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:

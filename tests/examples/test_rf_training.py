@@ -14,9 +14,9 @@ pl = pytest.importorskip("lightning.pytorch")
 pytest.importorskip("transformers")
 pytest.importorskip("onnxruntime")
 
-from holdfast import ModelRegistry, open_project  # noqa: E402
+from holdfast import ModelRegistry, Project, open_project  # noqa: E402
 from holdfast.core.stages import Stage  # noqa: E402
-from holdfast.errors import InvalidInputError  # noqa: E402
+from holdfast.errors import InvalidInputError, PromotionRefusedError  # noqa: E402
 from holdfast.settings import load_settings  # noqa: E402
 from holdfast_examples.rf_localization import end_to_end, evaluate, serve, train  # noqa: E402
 from holdfast_examples.rf_localization.data_module import ScenesDataModule  # noqa: E402
@@ -99,7 +99,7 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path, capsys: pytest.Capture
     assert "No version of 'missing' is in Production" in capsys.readouterr().err
 
 
-def test_end_to_end(scenes_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_end_to_end(scenes_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """From simulation to a fresh process that locates transmitters, and a look from outside at what was left."""
     assert end_to_end.main(["--tiny", "--json", "--data-dir", str(scenes_dir)]) == 0
     told: dict[str, Any] = json.loads(capsys.readouterr().out)
@@ -123,14 +123,20 @@ def test_end_to_end(scenes_dir: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert run.metrics["best/val/loss"] == pytest.approx(told["best"]["val_loss"])
     pictures = {Path(file.path).name for file in project.artifacts.list_files(run.artifact_uri, "pictures")}
     assert pictures == {"error_map.png", "error_cdf.png", "calibration.png", "served_map.png"}
-    with pytest.raises(Exception, match="compare/of_best_trivial"):
-        _promote_a_poor_one(project, name)
+    logged = project.runs.get_run(run_id).metrics
+    assert {"train/loss", "val/loss", "test/loss", "lr-AdamW"} <= set(logged), sorted(logged)
+    schema = json.loads((project.artifacts.download(run.artifact_uri, "onnx/metadata.json", tmp_path)).read_text())
+    assert [one["name"] for one in schema["inputs"]] == ["mel_spectrogram", "measurements"]
+    assert [one["name"] for one in schema["outputs"]] == ["positions", "uncertainties"]
+    _refuse_a_poor_one(project, name, f"runs:/{run_id}/onnx")
 
 
-def _promote_a_poor_one(project: Any, name: str) -> None:
+def _refuse_a_poor_one(project: Project, name: str, model_uri: str) -> None:
     """The gates are not for show: none of this example's models has an error of a ten-thousandth of a centroid's."""
     plan = end_to_end.Plan(300, {}, 1e-4, (0.0, 1.0), 1, 1)
     registry = ModelRegistry(project, end_to_end.gates(plan))
-    registry.promote(name, 1, "Archived")
-    registry.promote(name, 1, "Staging")
-    registry.promote(name, 1, "Production")
+    second = registry.register(name, model_uri, "the same again").version
+    registry.promote(name, second, "Staging")
+    with pytest.raises(PromotionRefusedError, match="compare/of_best_trivial"):
+        registry.promote(name, second, "Production")
+    assert [registry.get(name, stage).version for stage in ("Production", "Staging")] == [1, second]

@@ -72,11 +72,11 @@ class Small(pl.LightningModule):
 
     def validation_step(self, batch: Any, number: int) -> None:
         x, y = batch
-        self.log("val/loss", ((self.layers(x) - y) ** 2).mean(), sync_dist=True)
+        self.log("val/loss", ((self.layers(x) - y) ** 2).mean())
 
     def test_step(self, batch: Any, number: int) -> None:
         x, y = batch
-        self.log("test/loss", ((self.layers(x) - y) ** 2).mean(), sync_dist=True)
+        self.log("test/loss", ((self.layers(x) - y) ** 2).mean())
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.AdamW(self.parameters(), self.hparams["learning_rate"])

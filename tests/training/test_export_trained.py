@@ -52,7 +52,7 @@ class Net(pl.LightningModule):
         self._loss("val/loss", batch)
 
     def _loss(self, name: str, batch: list[Tensor]) -> Tensor:
-        loss = ((self(batch[0]) - batch[1]) ** 2).mean()
+        loss: Tensor = ((self(batch[0]) - batch[1]) ** 2).mean()
         self.log(name, loss, on_epoch=True)
         return loss
 

@@ -70,6 +70,8 @@ def _writer(needs: Needs) -> Iterator[dict[str, Any]]:
     yield _allow("HoldfastListUploads", ["s3:ListBucketMultipartUploads"], place.bucket_arn)
     files = ["s3:PutObject", "s3:GetObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"]
     yield _allow("HoldfastWriteFiles", [*files, *extra], place.objects_arn())
+    # A better checkpoint takes the place of another one; no other file is ever deleted.
+    yield _allow("HoldfastReplaceCheckpoints", ["s3:DeleteObject"], place.objects_arn() + "/artifacts/checkpoints*")
     yield _list(place, "HoldfastListProbes", ["s3:ListBucketVersions"], PROBES)
     yield _allow(
         "HoldfastDeleteProbes",

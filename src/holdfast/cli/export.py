@@ -24,7 +24,7 @@ def _export() -> None:
 @_app.command("onnx")
 def onnx(
     source: Annotated[
-        str, typer.Option("--from", help="best:METRIC, best:METRIC:max, run:RUN_ID, or a checkpoint's path.")
+        str, typer.Option("--from", help="best:METRIC, best:METRIC:max, a run's id, or a checkpoint's path.")
     ] = "best:val/loss",
     module: Annotated[
         str | None, typer.Option(help="The class, package.module:Class; that of the run's tag if not given.")
@@ -39,7 +39,7 @@ def onnx(
     name: Annotated[str | None, typer.Option(help="The registered model; `<experiment>-onnx` if not given.")] = None,
     stage: Annotated[
         str, typer.Option(help="Where the version goes, its gates willing: Staging, Production, None.")
-    ] = ("Staging"),
+    ] = "Staging",
     register: Annotated[bool, typer.Option(help="Without, nothing is logged or registered either.")] = True,
     into: Annotated[Path | None, typer.Option(help="The folder for the files; `onnx` without --register.")] = None,
     rtol: Annotated[float, typer.Option(help="Relative tolerance against PyTorch.")] = 1e-3,
@@ -76,7 +76,7 @@ def onnx(
         )
         if register and chosen.run_id is None:
             raise InvalidInputError(
-                f"The checkpoint {source} does not say which run it is of.", "say --from run:RUN_ID, or --no-register"
+                f"The checkpoint {source} does not say which run it is of.", "say --from RUN_ID, or --no-register"
             )
         made = export_onnx(
             chosen.module,

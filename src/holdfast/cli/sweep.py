@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -62,7 +64,9 @@ def sweep(
         "given_by": given_by,
     }
     chosen |= {key: value for key, value in (("metric", metric), ("mode", mode)) if value is not None}
-    result = search(command, _space(space, param or []), resume=resume, run_name=run_name, **chosen)
+    # Ray prints, and the document is to be alone.
+    with contextlib.redirect_stdout(sys.stderr) if out.json else contextlib.nullcontext():
+        result = search(command, _space(space, param or []), resume=resume, run_name=run_name, **chosen)
     _show(out, result)
 
 
@@ -97,7 +101,8 @@ def _show(out: Output, result: SweepResult) -> None:
     out.table("Trials", ["trial", "state", "value", *names, "run"], rows)
     shown = ", ".join(f"{name} = {text_of(value)}" for name, value in best.params.items())
     out.line(f"Best is trial {best.number} with {best.value:.6g}: {shown}  (run {best.run_id})")
-    out.hint(f"all of it is in the run {result.run_id}; to go on: holdfast sweep --resume {result.run_id} --trials N")
+    out.hint(f"all of it is in the run {result.run_id}")
+    out.hint(f"to go on: holdfast sweep --resume {result.run_id} --trials N -- COMMAND")
 
 
 def add_to(app: typer.Typer) -> None:

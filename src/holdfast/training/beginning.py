@@ -166,8 +166,9 @@ def module_name(module: LightningModule) -> str:
     kind = type(module)
     home = kind.__module__
     if home == "__main__":
-        spec = getattr(sys.modules["__main__"], "__spec__", None)
-        home = spec.name if spec is not None else home
+        main = sys.modules["__main__"]
+        spec, file = getattr(main, "__spec__", None), getattr(main, "__file__", None)
+        home = spec.name if spec is not None else Path(file).stem if file else home
     return f"{home}:{kind.__qualname__}"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import logging
 import math
 import sys
 import types
@@ -73,6 +74,7 @@ class Script:
             Terminated: SIGTERM or SIGUSR1; the state was saved. It is an exit, with code 143 or 3.
             SystemExit: After `--help`, or with 2 where the options cannot be read.
         """
+        _show_progress()
         try:
             options = self.parse(arguments)
             # What Lightning and the module print is no part of the document.
@@ -180,6 +182,16 @@ class Script:
             run_name=options.run_name,
             prepare=prepare,
         )
+
+
+def _show_progress() -> None:
+    """Have what the training says go to standard error, where nobody has said how to log."""
+    ours = logging.getLogger("holdfast.training")
+    if not ours.hasHandlers():
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
+        ours.addHandler(handler)
+        ours.setLevel(logging.INFO)
 
 
 # -- one option a key -------------------------------------------------------------------

@@ -31,6 +31,12 @@ def _number(value: Any) -> Any:
     return value
 
 
+def _devices(value: Any) -> Any:
+    if value == "auto" or (isinstance(_number(value), (int, str)) and re.fullmatch(r"0*[1-9]\d*", str(value).strip())):
+        return value if value == "auto" else int(value)
+    raise ValueError("should be auto, or 1 or more")
+
+
 # For the keys of your own configurations as well: `True` is no 1 here, and an infinity no number.
 Count = Annotated[int, BeforeValidator(_number)]
 Number = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
@@ -43,6 +49,7 @@ class TrainingConfig(BaseModel):
         learning_rate: Step size of the optimizer.
         batch_size: Samples a batch and process.
         epochs: How many at most.
+        max_steps: How many optimizer steps at most; None for no bound.
         weight_decay: Of the optimizer.
         early_stopping_patience: After how many validations without a better `monitor` training stops; 0 for never.
         num_workers: Processes that load data.
@@ -73,11 +80,12 @@ class TrainingConfig(BaseModel):
     learning_rate: Number = Field(default=1e-3, gt=0)
     batch_size: Count = Field(default=32, ge=1)
     epochs: Count = Field(default=100, ge=1)
+    max_steps: Annotated[Count, Field(ge=1)] | None = None
     weight_decay: Number = Field(default=1e-5, ge=0)
     early_stopping_patience: Count = Field(default=5, ge=0)
     num_workers: Count = Field(default=4, ge=0)
     seed: Count = Field(default=0, ge=0, lt=1 << 32)
-    devices: Literal["auto"] | Annotated[Count, Field(ge=1)] = "auto"
+    devices: Annotated[int | Literal["auto"], BeforeValidator(_devices)] = "auto"
     num_nodes: Count = Field(default=1, ge=1)
     strategy: str = "auto"
     accelerator: str = "auto"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from holdfast.artifacts.transfer import StoredFile
 from holdfast.backend.entities import Run
-from holdfast.errors import HoldfastError, NotFoundError, RunStateError
+from holdfast.errors import BackendUnavailableError, HoldfastError, NotFoundError, RunStateError
 from holdfast.journal.locks import FileLock
 from holdfast.logs import get_logger
 from holdfast.project import Project
@@ -40,14 +40,18 @@ def find_run(project: Project, experiment_id: str, output_dir: Path, resume: str
 
     Raises:
         NotFoundError: There is no such run, or for `last` none at all.
+        BackendUnavailableError: The server has to be asked, and does not answer.
     """
     if resume is None:
         return None
     if resume not in ("last", "auto"):
+        _check_reachable(project)
         return project.runs.get_run(resume).run_id
     latest = pointer(output_dir)
     if resume == "auto":
         return None if latest.get("status") == "FINISHED" else latest.get("run_id")
+    if "run_id" not in latest:
+        _check_reachable(project)
     found = latest.get("run_id") or _latest_of(project, experiment_id)
     if found is None:
         raise NotFoundError(
@@ -55,6 +59,17 @@ def find_run(project: Project, experiment_id: str, output_dir: Path, resume: str
             "leave --resume out, or say --resume auto",
         )
     return found
+
+
+def _check_reachable(project: Project) -> None:
+    """Say at once that the server is away; a client of MLflow's would try for minutes."""
+    delivery = project.delivery
+    if delivery is not None and not delivery.is_reachable():
+        raise BackendUnavailableError(
+            f"The run to go on with cannot be looked up: {delivery.target.destination} does not answer.",
+            "see `holdfast doctor`; try again when it is back",
+            retryable=True,
+        )
 
 
 def _latest_of(project: Project, experiment_id: str) -> str | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import random
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -92,12 +94,16 @@ class Session:
             KeyboardInterrupt: Ctrl-C.
             Terminated: SIGTERM; `Preempted` for SIGUSR1.
         """
-        with self._signals.caught(), contextlib.ExitStack() as stack:
+        # The run's name is drawn by MLflow, and not to be the same for each run of a seed; see `_fit`.
+        random.seed()
+        with self._signals.caught(), _as_python_does(), contextlib.ExitStack() as stack:
             decided = stack.enter_context(agreed(self.trainer, lambda: beginning.begin(request, stack).to_plain()))
             plan = Plan.from_plain(decided)
             folder = self._output_dir / plan.run_id
             stack.enter_context(self._noted(folder, plan.run_id))
-            stack.enter_context(self._as_exits())
+            stack.enter_context(self._told_apart())
+            # Over the handler that the run has set, which is to be found in its place when the run ends.
+            stack.enter_context(self._signals.caught())
             path = self._prepare(plan, folder, request)
             self._fit(module, data, path)
             fitted = dict(self.trainer.logged_metrics)  # the test begins them anew
@@ -125,16 +131,16 @@ class Session:
             point_to(self._output_dir, run_id, status)
 
     @contextlib.contextmanager
-    def _as_exits(self) -> Iterator[None]:
-        """Make of a signal what Python makes of it, once Lightning is left."""
+    def _told_apart(self) -> Iterator[None]:
+        """Make of a signal what Python makes of it, once Lightning is left; a pre-emption is noted on the run."""
         try:
-            yield
-        except Interrupted as error:
-            ends = error.as_exit()
-            if isinstance(ends, Preempted) and self.trainer.is_global_zero:
-                beginning.say_preempted(self._tracker, str(error))
+            with _as_python_does():
+                yield
+        except Preempted as error:
+            if self.trainer.is_global_zero:
+                beginning.say_preempted(self._tracker, error.name)
                 requeue()
-            raise ends from None
+            raise
 
     # -- its parts ----------------------------------------------------------------------
 
@@ -202,7 +208,26 @@ class Session:
             else:
                 stack.enter_context(resumable_data(data or module, self._exact.resumption))
             plainly = None if path is None else self._loads_plainly(path)
+            stack.enter_context(self._monitor_named())
             self.trainer.fit(module, **arguments, ckpt_path=None if path is None else str(path), weights_only=plainly)
+
+    @contextlib.contextmanager
+    def _monitor_named(self) -> Iterator[None]:
+        """Say of a metric that is to be watched and is not logged what Lightning's callbacks say in ways of their own.
+
+        Raises:
+            InvalidInputError: There is no such metric.
+        """
+        try:
+            yield
+        except (RuntimeError, MisconfigurationException) as error:
+            name, there = self._config.monitor, sorted(self.trainer.callback_metrics)
+            if name in there or not re.search(rf"(metric|monitor).*{re.escape(name)}", str(error)):
+                raise
+            raise InvalidInputError(
+                f"The metric {name}, by which checkpoints are ranked, is not logged: there are {', '.join(there)}.",
+                "set monitor to one of them, or have the module log it",
+            ) from None
 
     def _loads_plainly(self, path: Path) -> bool:
         """Whether a checkpoint holds plain values only.
@@ -258,6 +283,14 @@ class Session:
         )
 
 
+@contextlib.contextmanager
+def _as_python_does() -> Iterator[None]:
+    try:
+        yield
+    except Interrupted as error:
+        raise error.as_exit() from None
+
+
 def make_trainer(config: TrainingConfig, options: Mapping[str, Any], **own: Any) -> pl.Trainer:
     """Return a `Trainer` for a configuration.
 
@@ -271,6 +304,7 @@ def make_trainer(config: TrainingConfig, options: Mapping[str, Any], **own: Any)
     """
     given: dict[str, Any] = {
         "max_epochs": config.epochs,
+        "max_steps": config.max_steps or -1,
         "accelerator": config.accelerator,
         "devices": config.devices,
         "num_nodes": config.num_nodes,

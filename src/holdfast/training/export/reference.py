@@ -75,7 +75,7 @@ def named_outputs(output: Any, names: Sequence[str] | None) -> dict[str, Tensor]
 
 def _flat(output: Any, key: str) -> Iterator[tuple[str, Any]]:
     if isinstance(output, tuple) and hasattr(output, "_fields"):
-        output = output._asdict()
+        output = dict(zip(output._fields, output, strict=True))
     if isinstance(output, Mapping):
         for name, value in output.items():
             yield from _flat(value, f"{key}.{name}" if key else str(name))

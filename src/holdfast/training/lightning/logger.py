@@ -94,6 +94,7 @@ class HoldfastLogger(Logger):
         self._names: dict[str, str] = {}
         self._mirrors: dict[str, CheckpointMirror] = {}
         self._folders = 0
+        self._epoch_said: tuple[int, Any] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         raise TypeError("A HoldfastLogger cannot be pickled: it holds an open run. Make one in each process.")
@@ -229,6 +230,7 @@ class HoldfastLogger(Logger):
         named = {self._names.get(key) or self._name(key, rank): value for key, value in metrics.items()}
         if any(isinstance(value, str) for value in named.values()):
             named = _without_texts(named)
+        self._drop_repeated_epoch(named, at)
         if rank:
             self.append(named, at)
             return
@@ -237,6 +239,14 @@ class HoldfastLogger(Logger):
             self._put(named, at, self.tracker.log_metrics)
         else:
             self.append(named, at)
+
+    def _drop_repeated_epoch(self, named: dict[str, Any], at: int) -> None:
+        """Leave the epoch out where the step has it: Lightning says it with what it trained and what it validated."""
+        key = self._names.get("epoch", "")
+        if key in named and self._epoch_said == (at, named[key]):
+            del named[key]
+        elif key in named:
+            self._epoch_said = (at, named[key])
 
     def append(self, metrics: Mapping[str, Any], step: int) -> None:
         """Log metrics under these very names, from any thread and on any rank, whether the run is open or not.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Callable
@@ -96,6 +97,8 @@ class SystemMetrics:
             _log.warning("system metrics are still being logged at the end of the training", waited_s=_END_S)
 
     def _measure(self, monitors: SystemMonitors, stopped: threading.Event) -> None:
+        with contextlib.suppress(Exception):
+            monitors.read()  # the load is that since this thread's measurement before; the first one says 0
         while not stopped.wait(self._every_s):
             self._measure_once(monitors)
         self._measure_once(monitors)
