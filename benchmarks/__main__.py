@@ -33,6 +33,7 @@ _TOPICS = {
     "promotion": "promotions",
     "transfers": "transfers",
     "doctor": "examinations",
+    "training": "training",
 }
 _VERSIONS = (
     "import importlib.metadata as m, json\n"

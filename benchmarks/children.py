@@ -70,7 +70,10 @@ class Child:
         """The environment of its processes: nothing of this user's accounts, and no reports to anybody."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(_KEPT_OUT)}
         own = {"HOME": str(self._base), "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore", _MARK: self._mark}
-        return inherited | _OFF | own | dict(get_peer(self.peer).environment)
+        return inherited | _OFF | own | self._own_environment()
+
+    def _own_environment(self) -> dict[str, str]:
+        return dict(get_peer(self.peer).environment)
 
     def start(self, task: str, **arguments: Any) -> None:
         """Begin a task.
