@@ -69,6 +69,14 @@ class Streaming(Data):
         return DataLoader(Stream(), self.batch_size, num_workers=self.num_workers)
 
 
+class OwnGenerator(Data):
+    """A loader that draws from a generator of its own, made once for all epochs."""
+
+    def train_dataloader(self) -> Any:
+        own = torch.Generator().manual_seed(5)
+        return DataLoader(Noisy(), self.batch_size, shuffle=True, generator=own)
+
+
 class Two(Data):
     def train_dataloader(self) -> Any:
         return [DataLoader(Noisy(), 4, shuffle=True), DataLoader(Noisy(), 6, shuffle=True)]
@@ -140,6 +148,7 @@ CASES: dict[str, tuple[type[Small], Data, int, dict[str, Any]]] = {
     "rare_validation": (Small, Data(), 3, {"check_val_every_n_epoch": 2}),
     "stream": (Small, Streaming(), 2, {}),
     "two_loaders": (SmallOfTwo, Two(), 3, {}),
+    "own_generator": (Small, OwnGenerator(), 2, {}),
     "no_loader": (Small, Hoarder(), 3, {}),
     "workers": (Small, Data(num_workers=2), 8, {}),
     "stream_worker": (Small, Streaming(num_workers=1), 8, {}),

@@ -16,7 +16,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from holdfast.training.lightning import partial_epoch, random_state
-from holdfast.training.lightning.loaders import Resumption
+from holdfast.training.lightning.loaders import Resumption, generators_of
 
 KEY = "holdfast"
 _FORMAT = 1
@@ -64,10 +64,14 @@ class ExactState(Callback):
 
     def _state_of_rank(self, trainer: Trainer, module: LightningModule) -> dict[str, Any]:
         state: dict[str, Any] = {"random": random_state.capture()}
+        loaders = _loaders_of(trainer)
+        if self.point is Point.EPOCH:
+            state["loaders"] = [
+                {"begun": None, "generators": [one.get_state() for one in generators_of(loader)]} for loader in loaders
+            ]
         if self.point is Point.BATCH:
             fetcher = trainer.fit_loop._data_fetcher
             ahead = len(getattr(fetcher, "batches", []))
-            loaders = _loaders_of(trainer)
             state["loaders"] = [
                 loader.holdfast_position.to_plain(ahead) if hasattr(loader, "holdfast_position") else None
                 for loader in loaders

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch.utils.data import DataLoader
 
 from holdfast.training.lightning import random_state
@@ -92,12 +93,13 @@ class _Batches(Iterator[Any]):
     def _begin(self) -> tuple[Iterator[Any], State | None]:
         loader = self._loader
         loader.holdfast_resumption.restore()
-        place = loader.holdfast_resumption.take(loader.holdfast_number)
+        place, own = loader.holdfast_resumption.take(loader.holdfast_number), generators_of(loader)
         if place is None or place["begun"] is None:
-            loader.holdfast_position = Position(random_state.capture())
+            random_state.set_states(own, (place or {}).get("generators", ()))
+            loader.holdfast_position = Position(random_state.capture(own))
             return loader.holdfast_plain_iter(), None
         here = random_state.capture()
-        random_state.restore(place["begun"])
+        random_state.restore(place["begun"], own)
         inner = loader.holdfast_plain_iter()
         for _ in range(place["batches"]):
             next(inner, None)
@@ -142,6 +144,14 @@ class _ResumableIterable:
 
     def holdfast_plain_iter(self) -> Iterator[Any]:
         return iter(self._inner)
+
+
+def generators_of(loader: Any) -> list[torch.Generator]:
+    """Return the generators that a loader and its samplers draw from, where they have any of their own."""
+    batches = getattr(loader, "batch_sampler", None)
+    parts = (loader, getattr(loader, "sampler", None), batches, getattr(batches, "sampler", None))
+    found = [getattr(part, "generator", None) for part in parts]
+    return list({id(one): one for one in found if isinstance(one, torch.Generator)}.values())
 
 
 def resumable(loaders: Iterable[Any], resumption: Resumption) -> list[Any]:
