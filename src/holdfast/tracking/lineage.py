@@ -8,7 +8,7 @@ import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from functools import cache
-from importlib.metadata import distributions
+from importlib.metadata import Distribution, distributions
 from pathlib import Path
 from typing import TypeAlias
 
@@ -170,10 +170,18 @@ def _in_one_line(path: str) -> str:
 
 def environment_text() -> str:
     """Return Python's version, the platform, and every installed distribution as `name==version`."""
-    found = {(item.name or "", item.version or "") for item in distributions()}
+    found = {_name_and_version(item) for item in distributions()}
     listed = sorted((f"{name}=={version}" for name, version in found if name), key=str.lower)
     head = [f"# python {platform.python_version()} ({platform.python_implementation()})", f"# {platform.platform()}"]
     return "\n".join([*head, *listed]) + "\n"
+
+
+def _name_and_version(item: Distribution) -> tuple[str, str]:
+    """Return both of a distribution: its two properties parse the whole description, once each."""
+    text = item.read_text("METADATA") or item.read_text("PKG-INFO") or ""
+    fields = (line.partition(":") for line in text.split("\n\n", 1)[0].splitlines())
+    said = {name: value.strip() for name, _, value in fields}
+    return said.get("Name", ""), said.get("Version", "")
 
 
 def _log_texts(project: Project, run: OpenRun, texts: Mapping[str, str]) -> None:
