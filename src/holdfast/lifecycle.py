@@ -41,6 +41,10 @@ class Terminated(SystemExit):
         super().__init__(_SIGTERM_EXIT_CODE)
 
 
+class Killed(BaseException):
+    """A signal ended what was going on; it is not passed on as what Python makes of that signal yet."""
+
+
 def status_for(error: type[BaseException] | None, value: BaseException | None = None) -> str:
     """Return the status of a run that ends with this exception, or with none.
 
@@ -49,7 +53,7 @@ def status_for(error: type[BaseException] | None, value: BaseException | None = 
     """
     if error is None:
         return "FINISHED"
-    if issubclass(error, KeyboardInterrupt | Terminated):
+    if issubclass(error, KeyboardInterrupt | Terminated | Killed):
         return "KILLED"
     if issubclass(error, SystemExit) and getattr(value, "code", None) in (None, 0):
         return "FINISHED"

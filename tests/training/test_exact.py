@@ -77,6 +77,15 @@ class OwnGenerator(Data):
         return DataLoader(Noisy(), self.batch_size, shuffle=True, generator=own)
 
 
+class Sparse(Small):
+    """Logs something in every third batch only; Lightning says it again in those between."""
+
+    def training_step(self, batch: Any, number: int) -> torch.Tensor:
+        if number % 3 == 0:
+            self.log("train/sparse", batch[0].sum())
+        return super().training_step(batch, number)
+
+
 class Two(Data):
     def train_dataloader(self) -> Any:
         return [DataLoader(Noisy(), 4, shuffle=True), DataLoader(Noisy(), 6, shuffle=True)]
@@ -149,6 +158,7 @@ CASES: dict[str, tuple[type[Small], Data, int, dict[str, Any]]] = {
     "stream": (Small, Streaming(), 2, {}),
     "two_loaders": (SmallOfTwo, Two(), 3, {}),
     "own_generator": (Small, OwnGenerator(), 2, {}),
+    "sparse": (Sparse, Data(), 1, {"accumulate_grad_batches": 2}),
     "no_loader": (Small, Hoarder(), 3, {}),
     "workers": (Small, Data(num_workers=2), 8, {}),
     "stream_worker": (Small, Streaming(num_workers=1), 8, {}),

@@ -6,6 +6,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ from holdfast import MLflowTracker, open_project
 from holdfast.errors import InvalidInputError, NotFoundError, RunStateError
 from holdfast.lifecycle import Terminated
 from holdfast.project import Project
-from holdfast.training import Preempted, TrainingConfig, TrainingPipeline, TrainingResult
+from holdfast.training import Preempted, TrainingConfig, TrainingPipeline, TrainingResult, beginning
 from holdfast.training.resume import owned
 
 CONFIG: dict[str, Any] = {
@@ -254,3 +255,84 @@ def test_module_alone(project: Project, tmp_path: Path) -> None:
     )
     assert result.best_checkpoint is not None
     assert result.global_step == STEPS // 3
+
+
+class Judged(Small):
+    """Its validation loss is what `losses` says, epoch by epoch."""
+
+    losses = (3.0, 1.0, 2.0, 2.5, 5.0)
+    monitored = "val/loss"
+
+    def validation_step(self, batch: Any, number: int) -> None:
+        self.log(self.monitored, self.losses[self.current_epoch])
+
+
+def train_judged(output: Path, module: Judged, **other: Any) -> TrainingResult:
+    config = {**CONFIG, "epochs": len(module.losses), "checkpoint_every_steps": 0, **other}
+    return TrainingPipeline(MLflowTracker(), None, config, output).train(module, Data())
+
+
+def test_kept_after_the_test(project: Project, tmp_path: Path) -> None:
+    result = train_judged(tmp_path, Judged())
+    assert "test/loss" in result.metrics
+    here = {path.name for path in result.output_dir.glob("*.ckpt")} | {"last.json"}
+    assert len(here) == 4  # two of the best, and the last with its note
+    assert in_run(project, result.run_id)["files"] == here
+    assert result.best_score == 1.0
+
+
+@pytest.mark.parametrize("name", ["val:loss", "val{loss}", "val[0]", "val/läss (%) @ K=5", "x" * 240])
+def test_odd_monitors(name: str, project: Project, tmp_path: Path) -> None:
+    module = Judged()
+    module.losses, module.monitored = (2.0, 1.0), name
+    result = train_judged(tmp_path, module, monitor=name)
+    assert result.best_checkpoint is not None
+    assert result.best_checkpoint.name.endswith("-1.0000.ckpt")
+    assert result.best_checkpoint.name in in_run(project, result.run_id)["files"]
+
+
+def test_never_finite(project: Project, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    module = Judged()
+    module.losses = (float("nan"),)
+    result = train_judged(tmp_path, module)
+    assert result.best_score is None
+    assert "never a finite number" in caplog.text
+    assert "best/val/loss" not in in_run(project, result.run_id)["metrics"]
+
+
+def test_monitor_not_logged(project: Project, tmp_path: Path) -> None:
+    for patience in (0, 5):
+        with pytest.raises(InvalidInputError, match=r"val/nope.*not logged: there are .*val/loss"):
+            train(tmp_path / "out", monitor="val/nope", early_stopping_patience=patience)
+    assert {run.status for run in runs(project)} == {"FAILED"}
+
+
+def test_other_model(project: Project, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setenv("KILL_AT", "RAISE:9")
+    with pytest.raises(RuntimeError, match="the training breaks"):
+        train(tmp_path / "out")
+    monkeypatch.delenv("KILL_AT")
+    pipeline = TrainingPipeline(MLflowTracker(), {"width": 9}, CONFIG, tmp_path / "out")
+    with pytest.raises(InvalidInputError, match="does not fit the model") as caught:
+        pipeline.train(lambda model, config: Small(model["width"]), Data(), resume="last")
+    assert "model/width is 9, was 8" in str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "error"), [("SIGINT", KeyboardInterrupt), ("SIGUSR1", Preempted)])
+def test_signal_at_the_beginning(
+    name: str, error: type[BaseException], project: Project, tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(beginning, "log_environment", lambda tracker: os.kill(os.getpid(), getattr(signal, name)))
+    with pytest.raises(error):
+        train(tmp_path / "out")
+    (run,) = runs(project)
+    assert run.status == "KILLED"
+    assert ("holdfast.training.preempted" in run.tags) == (name == "SIGUSR1")
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["run_id"] == run.run_id
+
+
+def test_nothing_is_left_over(project: Project, tmp_path: Path) -> None:
+    result = train(tmp_path / "out", epochs=1)
+    (result.output_dir / "last.ckpt.123.new").write_text("of one that was killed")
+    train(tmp_path / "out", result.run_id, epochs=2)
+    assert not list(result.output_dir.glob("*.new"))

@@ -20,7 +20,7 @@ from holdfast.tracking import MLflowTracker
 from holdfast.tracking.values import to_params
 from holdfast.training.config import TrainingConfig
 from holdfast.training.lightning.checkpoint_file import Saved
-from holdfast.training.resume import MODULE_TAG, find_checkpoint, find_run, owned
+from holdfast.training.resume import MODULE_TAG, find_checkpoint, find_run, owned, point_to
 from holdfast.training.watching import log_environment
 
 _log = get_logger(__name__)
@@ -104,6 +104,7 @@ def _begin_new(request: Request, stack: contextlib.ExitStack) -> Plan:
     tracker = request.tracker
     run_id = tracker.run_id or stack.enter_context(tracker.run(request.run_name))
     stack.enter_context(owned(request.output_dir / run_id, run_id))
+    point_to(request.output_dir, run_id, "RUNNING")  # at once: a kill in the next moment leaves a run to go on with
     tracker.set_tags({**request.tags, MODULE_TAG: request.module})
     tracker.log_params(request.params)
     return Plan(run_id, False, None, {}, to_params(request.params))
@@ -174,6 +175,8 @@ def module_name(module: LightningModule) -> str:
 
 def say_preempted(tracker: MLflowTracker, name: str) -> None:
     """Note on the run that the machine was taken away; that it cannot be noted must not keep the process."""
+    if tracker.run_id is None:
+        return
     try:
         tracker.set_tags({"holdfast.training.preempted": name})
     except HoldfastError as error:

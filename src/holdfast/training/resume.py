@@ -113,6 +113,8 @@ def owned(folder: Path, run_id: str) -> Iterator[None]:
             "wait for it, end it, or leave --resume out to begin another run",
         )
     try:
+        for left in folder.glob("last.*.new"):  # of a process that was killed while it wrote
+            left.unlink(missing_ok=True)
         yield
     finally:
         lock.release()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import random
 import re
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
@@ -21,6 +23,7 @@ from holdfast.journal.locks import FileLock
 from holdfast.lifecycle import status_for
 from holdfast.logs import get_logger
 from holdfast.tracking import MLflowTracker
+from holdfast.tracking.values import to_params
 from holdfast.training import beginning
 from holdfast.training.beginning import Plan, Request
 from holdfast.training.config import TrainingConfig
@@ -96,16 +99,15 @@ class Session:
         """
         # The run's name is drawn by MLflow, and not to be the same for each run of a seed; see `_fit`.
         random.seed()
-        with self._signals.caught(), _as_python_does(), contextlib.ExitStack() as stack:
+        with self._signals.caught(), contextlib.ExitStack() as stack, self._told_apart():
             decided = stack.enter_context(agreed(self.trainer, lambda: beginning.begin(request, stack).to_plain()))
             plan = Plan.from_plain(decided)
             folder = self._output_dir / plan.run_id
             stack.enter_context(self._noted(folder, plan.run_id))
-            stack.enter_context(self._told_apart())
             # Over the handler that the run has set, which is to be found in its place when the run ends.
             stack.enter_context(self._signals.caught())
             path = self._prepare(plan, folder, request)
-            self._fit(module, data, path)
+            self._fit(module, data, path, _changes(plan, request))
             fitted = dict(self.trainer.logged_metrics)  # the test begins them anew
             self._test(module, data, plan, request)
             return self._result(plan, folder, fitted)
@@ -132,15 +134,15 @@ class Session:
 
     @contextlib.contextmanager
     def _told_apart(self) -> Iterator[None]:
-        """Make of a signal what Python makes of it, once Lightning is left; a pre-emption is noted on the run."""
+        """Make of a signal what Python makes of it, once Lightning is left; a pre-emption is noted on the open run."""
         try:
-            with _as_python_does():
-                yield
-        except Preempted as error:
-            if self.trainer.is_global_zero:
-                beginning.say_preempted(self._tracker, error.name)
+            yield
+        except Interrupted as error:
+            ends = error.as_exit()
+            if isinstance(ends, Preempted) and self.trainer.is_global_zero:
+                beginning.say_preempted(self._tracker, str(error))
                 requeue()
-            raise
+            raise ends from None
 
     # -- its parts ----------------------------------------------------------------------
 
@@ -195,7 +197,7 @@ class Session:
             lock.release()
         return path
 
-    def _fit(self, module: pl.LightningModule, data: Any, path: Path | None) -> None:
+    def _fit(self, module: pl.LightningModule, data: Any, path: Path | None, changes: str) -> None:
         random_state.restore(self._drawn)
         with quiet(), contextlib.ExitStack() as stack:
             if path is not None:
@@ -208,26 +210,32 @@ class Session:
             else:
                 stack.enter_context(resumable_data(data or module, self._exact.resumption))
             plainly = None if path is None else self._loads_plainly(path)
-            stack.enter_context(self._monitor_named())
+            stack.enter_context(self._faults_named(changes))
             self.trainer.fit(module, **arguments, ckpt_path=None if path is None else str(path), weights_only=plainly)
 
     @contextlib.contextmanager
-    def _monitor_named(self) -> Iterator[None]:
-        """Say of a metric that is to be watched and is not logged what Lightning's callbacks say in ways of their own.
+    def _faults_named(self, changes: str) -> Iterator[None]:
+        """Say what Lightning and PyTorch say in ways of their own: no such metric, or a checkpoint of another model.
 
         Raises:
-            InvalidInputError: There is no such metric.
+            InvalidInputError: It is one of the two.
         """
         try:
             yield
         except (RuntimeError, MisconfigurationException) as error:
             name, there = self._config.monitor, sorted(self.trainer.callback_metrics)
-            if name in there or not re.search(rf"(metric|monitor).*{re.escape(name)}", str(error)):
-                raise
-            raise InvalidInputError(
-                f"The metric {name}, by which checkpoints are ranked, is not logged: there are {', '.join(there)}.",
-                "set monitor to one of them, or have the module log it",
-            ) from None
+            if name not in there and re.search(rf"(metric|monitor).*{re.escape(name)}", str(error)):
+                raise InvalidInputError(
+                    f"The metric {name}, by which checkpoints are ranked, is not logged: there are {', '.join(there)}.",
+                    "set monitor to one of them, or have the module log it",
+                ) from None
+            if "in loading state_dict" in str(error):
+                first = str(error).splitlines()[1:2] or [str(error)]
+                raise InvalidInputError(
+                    f"The checkpoint does not fit the model: {first[0].strip()}",
+                    f"go on with the options that the run began with{changes and f'; now {changes}'}",
+                ) from error
+            raise
 
     def _loads_plainly(self, path: Path) -> bool:
         """Whether a checkpoint holds plain values only.
@@ -250,9 +258,8 @@ class Session:
         self._best.best_model_path = best = self.trainer.strategy.broadcast(self._best.best_model_path)
         if not best:
             return
-        if self.trainer.is_global_zero and self._best.best_model_score is not None:
-            score = {f"best/{self._config.monitor}": float(self._best.best_model_score)}
-            self._logger.log_metrics(score, self.trainer.global_step)
+        if self.trainer.is_global_zero:
+            self._log_best()
         arguments = test_arguments(module, data)
         if arguments is None:
             return
@@ -260,21 +267,39 @@ class Session:
         if self.trainer.local_rank == 0 and not path.exists():
             name = safe_name(path, self._best.dirpath)
             run = request.project.runs.get_run(plan.run_id)
-            request.project.artifacts.download(run.artifact_uri, f"{FOLDER}/{name}", path.parent).replace(path)
+            got = request.project.artifacts.download(run.artifact_uri, f"{FOLDER}/{name}", path.parent)
+            got.replace(path)
+            got.parent.rmdir()
         self.trainer.strategy.barrier()
+        self._load_weights(module, path)
         with quiet():
-            self.trainer.test(
-                module, **arguments, ckpt_path=str(path), weights_only=self._loads_plainly(path), verbose=False
-            )
+            self.trainer.test(module, **arguments, verbose=False)
+
+    def _log_best(self) -> None:
+        name, score = self._config.monitor, self._score()
+        if score is None:
+            _log.warning("the metric by which checkpoints are ranked was never a finite number", metric=name)
+        else:
+            self._logger.log_metrics({f"best/{name}": score}, self.trainer.global_step)
+
+    def _score(self) -> float | None:
+        score = self._best.best_model_score
+        return float(score) if score is not None and math.isfinite(score) else None
+
+    def _load_weights(self, module: pl.LightningModule, path: Path) -> None:
+        """Give the module a checkpoint's weights, and nothing else: a `ckpt_path` would set back the callbacks too."""
+        content = torch.load(path, map_location="cpu", weights_only=self._loads_plainly(path))
+        module.on_load_checkpoint(content)
+        module.load_state_dict(content["state_dict"], strict=module.strict_loading)
 
     def _result(self, plan: Plan, folder: Path, fitted: Mapping[str, Any]) -> TrainingResult:
-        best, score = self._best.best_model_path, self._best.best_model_score
+        best = self._best.best_model_path
         metrics = {key: float(value) for key, value in {**fitted, **self.trainer.logged_metrics}.items()}
         return TrainingResult(
             run_id=plan.run_id,
             is_resumed=plan.is_resumed,
             best_checkpoint=Path(best) if best else None,
-            best_score=None if score is None else float(score),
+            best_score=self._score(),
             metrics=metrics,
             epochs=self.trainer.current_epoch,
             global_step=self.trainer.global_step,
@@ -283,12 +308,11 @@ class Session:
         )
 
 
-@contextlib.contextmanager
-def _as_python_does() -> Iterator[None]:
-    try:
-        yield
-    except Interrupted as error:
-        raise error.as_exit() from None
+def _changes(plan: Plan, request: Request) -> str:
+    """Return the params that are other than the run's, each with both values."""
+    now = to_params(request.params)
+    changed = (name for name in sorted(now) if plan.params.get(name, now[name]) != now[name])
+    return ", ".join(f"{name} is {now[name]}, was {plan.params[name]}" for name in changed)
 
 
 def make_trainer(config: TrainingConfig, options: Mapping[str, Any], **own: Any) -> pl.Trainer:

@@ -47,6 +47,7 @@ class ExactState(Callback):
         self.loaded: dict[str, Any] | None = None
         self.resumption = Resumption()
         self._sums: partial_epoch.Sums | None = None
+        self._repeated: dict[str, float] = {}
 
     # -- saving -----------------------------------------------------------------------
 
@@ -57,7 +58,7 @@ class ExactState(Callback):
             kept["ranks"] = _gather(trainer, self._state_of_rank(trainer, pl_module))
             kept["watched"] = {key: value.detach().cpu() for key, value in trainer.callback_metrics.items()}
         if self.point is Point.BATCH:
-            kept["pending"] = _pending(trainer)
+            kept["pending"], kept["repeated"] = _pending(trainer), _logged_now(trainer)
         if self.point is Point.EPOCH:
             _end_last_epoch(checkpoint["loops"]["fit_loop"])
         checkpoint[KEY] = kept
@@ -92,6 +93,7 @@ class ExactState(Callback):
         self.resumption.random = mine["random"]
         self.resumption.positions = list(mine.get("loaders", []))
         self._sums = mine.get("sums")
+        self._repeated = dict((kept or {}).get("repeated") or {})
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Give callbacks the metrics back that they watch."""
@@ -122,10 +124,23 @@ class ExactState(Callback):
             partial_epoch.add_logged(trainer, self._sums)
             if not self._sums["logged"]:
                 self._sums = None
+        if self._repeated:
+            self._repeat(trainer)
+
+    def _repeat(self, trainer: Trainer) -> None:
+        """Log again what Lightning would: a metric of some batches only, in those of an epoch that do not log it."""
+        now = _logged_now(trainer)
+        self._repeated = {key: value for key, value in self._repeated.items() if key not in now}
+        loop, module = trainer.fit_loop, trainer.lightning_module
+        if not self._repeated or (loop._should_accumulate() and module.automatic_optimization):
+            return
+        if trainer._logger_connector.should_update_logs:
+            for logger in trainer.loggers:
+                logger.log_metrics(metrics=self._repeated, step=loop.epoch_loop._batches_that_stepped)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Forget what the rest of the epoch did not log again."""
-        self._sums = None
+        self._sums, self._repeated = None, {}
 
 
 def is_exact_here(trainer: Trainer) -> bool:
@@ -138,6 +153,12 @@ def is_exact_here(trainer: Trainer) -> bool:
         return False
     fetcher = trainer.fit_loop._data_fetcher
     return fetcher is not None and not loop._should_check_val_fx(fetcher)
+
+
+def _logged_now(trainer: Trainer) -> dict[str, float]:
+    """Return the metrics that were logged in this batch, or before in this epoch, but for the step."""
+    metrics = trainer._logger_connector.metrics["log"]
+    return {key: float(value) for key, value in metrics.items() if key not in ("step", "epoch")}
 
 
 def _pending(trainer: Trainer) -> dict[str, Any] | None:

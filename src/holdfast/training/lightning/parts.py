@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
 
@@ -14,17 +16,38 @@ from holdfast.training.config import TrainingConfig
 from holdfast.training.lightning.mirror import safe_part
 
 _log = get_logger(__name__)
+_LONGEST_PART = 80
+
+
+class BestCheckpoints(ModelCheckpoint):
+    """A `ModelCheckpoint` whose files are named so that no metric's name is taken for a pattern or a folder."""
+
+    def format_checkpoint_name(
+        self,
+        metrics: dict[str, torch.Tensor],
+        filename: str | None = None,
+        ver: int | None = None,
+        prefix: str | None = None,
+    ) -> str:
+        """Return the path of a checkpoint: epoch, step, and the monitored metric with its value."""
+        name = str(self.monitor)
+        parts = (
+            f"epoch-{int(metrics.get('epoch', 0)):03d}",
+            f"step-{int(metrics.get('step', 0)):06d}",
+            safe_part(name)[:_LONGEST_PART],
+            f"{float(metrics.get(name, math.nan)):.4f}",
+            *(() if ver is None else (f"v{ver}",)),
+        )
+        return str(Path(self.dirpath or "") / f"{'-'.join(parts)}{self.FILE_EXTENSION}")
 
 
 def best_checkpoints(config: TrainingConfig) -> ModelCheckpoint:
     """Return what keeps the best checkpoints by the monitored metric; where, is said later."""
-    return ModelCheckpoint(
-        filename=f"epoch-{{epoch:03d}}-step-{{step:06d}}-{safe_part(config.monitor)}-{{{config.monitor}:.4f}}",
+    return BestCheckpoints(
         monitor=config.monitor,
         mode=config.mode,
         save_top_k=config.save_top_k,
         save_last=False,
-        auto_insert_metric_name=False,
         enable_version_counter=False,
     )
 

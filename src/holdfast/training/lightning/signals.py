@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-from holdfast.lifecycle import Terminated
+from holdfast.lifecycle import Killed, Terminated
 from holdfast.logs import get_logger
 
 _log = get_logger(__name__)
@@ -36,7 +36,7 @@ class Preempted(Terminated):
         self.code = _TRY_AGAIN_LATER
 
 
-class Interrupted(BaseException):
+class Interrupted(Killed):
     """A signal ended the training; `as_exit` is what the process should end with.
 
     It is no `KeyboardInterrupt`, which Lightning turns into an exit of its own.
