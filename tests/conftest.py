@@ -43,9 +43,8 @@ def unique(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """Run in an empty folder, without settings of whoever runs the tests."""
-    for name in list(os.environ):
-        if name.startswith(("MLFLOW_", "AWS_", "HOLDFAST_")) and name not in _KEPT:
-            monkeypatch.delenv(name)
+    for name in _ours():
+        monkeypatch.delenv(name)
     home = tmp_path / "home"
     home.mkdir()
     monkeypatch.setenv("HOME", str(home))
@@ -57,18 +56,29 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Itera
     yield
     _end_open_runs()
     _close_journals()
+    # What mlflow.set_tracking_uri and set_registry_uri have written; the fixtures of a module would find it.
+    for name in _ours():
+        del os.environ[name]
 
 
 _KEPT = {"MLFLOW_DISABLE_TELEMETRY", "HOLDFAST_TESTED_WHEEL"}
 
 
+def _ours() -> list[str]:
+    """Return the names of the variables that Holdfast, MLflow and AWS read."""
+    return [name for name in os.environ if name.startswith(("MLFLOW_", "AWS_", "HOLDFAST_")) and name not in _KEPT]
+
+
 def _end_open_runs() -> None:
-    """Forget runs that a failed test left open, so that the next one starts clean."""
+    """Forget runs that a failed test left open, and where MLflow was pointed at, so that the next one starts clean."""
     import sys
 
     if "mlflow" in sys.modules:
         from mlflow.tracking import fluent
+        from mlflow.tracking._model_registry import utils as registry
+        from mlflow.tracking._tracking_service import utils as tracking
 
+        tracking._tracking_uri = registry._registry_uri = None
         fluent._active_run_stack.get().clear()
         fluent._active_experiment_id = None  # MLflow 3.0 writes it beside the metrics of a model, in whatever store
     if "boto3" in sys.modules:
@@ -87,9 +97,11 @@ def _close_journals() -> None:
 
 
 def pytest_configure() -> None:
-    """Listen to Ctrl-C, and with it every child that a test starts: a shell's background job is told not to."""
+    """Forget the settings of whoever runs the tests, and listen to Ctrl-C: a shell's background job is told not to."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    for name in _ours():
+        del os.environ[name]  # before the fixtures of modules
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
