@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from holdfast.backend.database import check_opens
 from holdfast.backend.errors import reach_hint, translated
+from holdfast.backend.first_opening import opened_alone
 from holdfast.backend.reach import check_listening
 from holdfast.core.redaction import Redactor
 from holdfast.core.uris import is_database, mask_uri, scheme_of, sqlite_path
@@ -44,6 +45,7 @@ class Connection:
         self.tracking_uri = tracking_uri
         self.registry_uri = registry_uri or tracking_uri
         self.redact = redact or Redactor()
+        self._has_registry = False
 
     def __repr__(self) -> str:
         return f"Connection({mask_uri(self.tracking_uri)!r}, {mask_uri(self.registry_uri)!r})"
@@ -52,9 +54,22 @@ class Connection:
         """Translate the errors of a call to the tracking store; `doing` names the call for people."""
         return translated(doing, self.tracking_uri, self.redact)
 
-    def registry(self, doing: str) -> AbstractContextManager[None]:
-        """Translate the errors of a call to the registry."""
-        return translated(doing, self.registry_uri, self.redact)
+    @contextmanager
+    def registry(self, doing: str) -> Iterator[None]:
+        """Translate the errors of a call to the registry, which is opened first."""
+        with translated(doing, self.registry_uri, self.redact):
+            if is_database(self.registry_uri):
+                self._open_registry()
+            yield
+
+    def _open_registry(self) -> None:
+        # MLflow opens it at its first use, and keeps it.
+        if not self._has_registry:
+            client = self.client
+            _make_sqlite_folder(self.registry_uri)
+            with quiet_migrations(), opened_alone(self.registry_uri):
+                client._get_registry_client()
+            self._has_registry = True
 
     @cached_property
     def client(self) -> Any:
@@ -67,7 +82,7 @@ class Connection:
             return self._journaled_client()
         for uri in dict.fromkeys((self.tracking_uri, self.registry_uri)):
             self._check_reachable(uri)
-        with self.tracking("open the tracking store"), quiet_migrations():
+        with self.tracking("open the tracking store"), quiet_migrations(), opened_alone(self.tracking_uri):
             client = self._make()
             if is_database(self.tracking_uri):
                 # The first use creates or checks the schema; doing it here keeps the noise here.

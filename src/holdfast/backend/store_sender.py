@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from holdfast.backend.client import quiet_migrations
 from holdfast.backend.database import check_opens
 from holdfast.backend.diagnosis import diagnose
+from holdfast.backend.first_opening import opened_alone
 from holdfast.backend.rest_errors import DoubledError, code_error, within
 from holdfast.backend.rest_messages import batch_request, compact
 from holdfast.backend.rest_sender import key_filter
@@ -58,7 +59,7 @@ class StoreSender:
     def _store(self) -> Any:
         # MLflow would try ten times, for minutes, and tell the screen about it.
         self._check_opens(_OPENS_WITHIN_S)
-        with quiet_migrations():
+        with quiet_migrations(), opened_alone(self._uri):
             from mlflow.tracking._tracking_service.utils import _get_sqlalchemy_store
 
             return _get_sqlalchemy_store(self._uri, None)

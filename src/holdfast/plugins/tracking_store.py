@@ -20,7 +20,13 @@ def database_store(store_uri: str, artifact_uri: str | None = None) -> Any:
     """Return the store of a database."""
     from mlflow.tracking._tracking_service import utils
 
-    return _made(utils._get_sqlalchemy_store, store_uri, artifact_uri)
+    def build(store_uri: str, artifact_uri: str | None) -> Any:
+        from holdfast.backend.first_opening import opened_alone
+
+        with opened_alone(store_uri):
+            return utils._get_sqlalchemy_store(store_uri, artifact_uri)
+
+    return _made(build, store_uri, artifact_uri)
 
 
 def _made(build: Any, store_uri: str, artifact_uri: str | None) -> Any:
