@@ -46,6 +46,31 @@ def test_the_same_from_each_kind_of_file(tmp_path: Path, ending: str) -> None:
     assert type(found.learning_rate) is float
 
 
+def test_the_file_of_a_training_script(tmp_path: Path) -> None:
+    """The same file does for a script, which has a table for the model, and for code."""
+    for ending, text in (
+        (".yaml", "training: {epochs: 7}\nmodel: {width: 4}\n"),
+        (".toml", "[training]\nepochs = 7\n[model]\nwidth = 4\n"),
+        (".json", '{"epochs": 7, "model": {"width": 4}}'),
+    ):
+        assert load_training_config(written(tmp_path, ending, text)).epochs == 7
+    with pytest.raises(InvalidInputError, match="no table"):
+        load_training_config(written(tmp_path, ".yaml", "training: 7\n"))
+    with pytest.raises(InvalidInputError, match="model"):
+        load_training_config(written(tmp_path, ".yaml", "model: 7\n"))
+
+
+def test_who_is_to_blame(tmp_path: Path) -> None:
+    path = written(tmp_path, ".yaml", "epochs: 7\nbatch_size: none\n")
+    with pytest.raises(InvalidInputError) as caught:
+        load_training_config(path, {"seed": "x"})
+    file, given = caught.value.message.split(f" What is given over {path}")
+    assert ("batch_size" in file, "seed" in file) == (True, False)
+    assert ("batch_size" in given, "seed" in given) == (False, True)
+    with pytest.raises(InvalidInputError, match=r"^What is given over .*seed"):
+        load_training_config(written(tmp_path, ".yaml", "epochs: 7\n"), {"seed": "x"})
+
+
 def test_defaults_and_precedence(tmp_path: Path) -> None:
     path = written(tmp_path, ".toml", "epochs = 7\nseed = 3\n")
     assert load_training_config() == TrainingConfig()

@@ -173,7 +173,11 @@ class MLflowTracker(Evidence, Checkpoints):
         """
         blocking = self._open.blocking()
         if blocking is not None and not nested:
-            raise RunStateError(f"Run {blocking} is still open.", "end it with end_run(), or pass nested=True")
+            raise RunStateError(
+                f"Run {blocking} is still open.",
+                "end it with end_run(), or pass nested=True to start_run(); around a training begin it with "
+                "tracker.run() rather than mlflow.start_run(), and it is the one that is trained in",
+            )
         parent = self._open.parent() if nested else None
         if run_id is None and parent is None:
             run_id = take_handed_run()

@@ -8,7 +8,7 @@ import math
 import re
 import tomllib
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -129,18 +129,40 @@ def load_training_config(
     """Return the configuration of a training run: the defaults, a file over them, and what is given over both.
 
     Args:
-        path: A JSON, YAML or TOML file, told by its ending; None for the defaults. A TOML file may have the keys in a
-            table `[training]`. `1e-3` is a number in each of them.
+        path: A JSON, YAML or TOML file, told by its ending; None for the defaults. The keys are at its top or in a
+            table `training`; a table `model` is left to others, so that the file of a training script does here too.
+            `1e-3` is a number in each kind of file.
         overrides: Keys that win over the file, such as those of a command line; None counts as not given.
         kind: The class, where it is one of your own with more keys.
 
     Raises:
         InvalidInputError: There is no such file, it is none of the three, or keys are unknown or have bad values; all
-            of them are named.
+            of them are named, those of the file apart from those given over it.
     """
-    values = {} if path is None else read_table(path)
-    values |= {key: value for key, value in (overrides or {}).items() if value is not None}
-    return checked(kind, values, "The training configuration" + ("" if path is None else f" {path}"))
+    given = {key: value for key, value in (overrides or {}).items() if value is not None}
+    if path is None:
+        return checked(kind, given, "The training configuration")
+    values = _of_training(read_table(path), kind, path) | given
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        ours = [one for one in error.errors() if one["loc"] and one["loc"][0] in given]
+        theirs = [one for one in error.errors() if one not in ours]
+        said = [_refusal(kind, theirs, f"The training configuration {path}")] if theirs else []
+        said += [_refusal(kind, ours, f"What is given over {path}")] if ours else []
+        raise InvalidInputError(" ".join(said), _keys(kind)) from None
+
+
+def _of_training(found: dict[str, Any], kind: type[BaseModel], path: str | Path) -> dict[str, Any]:
+    """Return the keys of the training out of what a file holds, which may be a training script's."""
+    if "model" not in kind.model_fields and isinstance(found.get("model"), dict):
+        del found["model"]
+    if "training" in kind.model_fields:
+        return found
+    table = found.pop("training", {})
+    if not isinstance(table, dict):
+        raise InvalidInputError(f"training in {path} is no table.", "write its keys below it")
+    return found | table
 
 
 def checked(kind: type[_Model], values: Mapping[str, Any], where: str) -> _Model:
@@ -157,15 +179,21 @@ def checked(kind: type[_Model], values: Mapping[str, Any], where: str) -> _Model
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        # A key that may be one of several things has a problem with each of them.
-        said: dict[str, list[str]] = {}
-        for one in error.errors():
-            what, why = _problem(kind, one)
-            said.setdefault(what, []).append(why)
-        problems = "; ".join(what + ", or ".join(dict.fromkeys(whys)) for what, whys in said.items())
-        raise InvalidInputError(
-            f"{where} is not valid: {problems}.", f"the keys are {', '.join(kind.model_fields)}"
-        ) from None
+        raise InvalidInputError(_refusal(kind, error.errors(), where), _keys(kind)) from None
+
+
+def _keys(kind: type[BaseModel]) -> str:
+    return f"the keys are {', '.join(kind.model_fields)}"
+
+
+def _refusal(kind: type[BaseModel], errors: Iterable[Any], where: str) -> str:
+    # A key that may be one of several things has a problem with each of them.
+    said: dict[str, list[str]] = {}
+    for one in errors:
+        what, why = _problem(kind, one)
+        said.setdefault(what, []).append(why)
+    problems = "; ".join(what + ", or ".join(dict.fromkeys(whys)) for what, whys in said.items())
+    return f"{where} is not valid: {problems}."
 
 
 def _problem(kind: type[BaseModel], error: Any) -> tuple[str, str]:
@@ -245,8 +273,7 @@ def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _from_toml(text: str) -> Any:
-    found = tomllib.loads(text)
-    return found["training"] if set(found) == {"training"} else found
+    return tomllib.loads(text)
 
 
 def _from_yaml(text: str) -> Any:

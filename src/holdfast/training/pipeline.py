@@ -16,14 +16,12 @@ from holdfast.project import open_project
 from holdfast.tracking import MLflowTracker
 from holdfast.training.beginning import Request, module_name, params_of
 from holdfast.training.config import TrainingConfig, load_training_config
-from holdfast.training.lightning import parts
+from holdfast.training.lightning import checks, parts
 from holdfast.training.lightning.quiet import quiet
 from holdfast.training.result import TrainingResult
 from holdfast.training.session import Session, data_arguments, make_trainer, test_arguments
 from holdfast.training.splits import FRACTIONS, split_by_session
 from holdfast.training.watching import GradientNorm, SystemMetricsCallback
-
-_OWN_OPTIONS = ("max_epochs", "logger", "default_root_dir", "max_steps", "num_sanity_val_steps")
 
 
 class TrainingPipeline:
@@ -42,10 +40,11 @@ class TrainingPipeline:
         training_config: How to train: a `TrainingConfig`, a mapping of its keys, or the path of a file.
         output_dir: The folder of the files; each run has one of its own in it, named by its id.
         callbacks: More callbacks of Lightning.
-        trainer_options: More arguments of Lightning's `Trainer`; they win over what the configuration says.
+        trainer_options: More arguments of Lightning's `Trainer`, other than those that the configuration has a key for.
+            A strategy may be an object here; the params have the name of its class.
 
     Raises:
-        InvalidInputError: The configuration is not valid, or an option is one that the pipeline sets.
+        InvalidInputError: The configuration is not valid, or options are some that it or the pipeline sets.
     """
 
     def __init__(
@@ -66,11 +65,7 @@ class TrainingPipeline:
         self._more_callbacks = list(callbacks)
         self._options = dict(trainer_options or {})
         self._loaders: tuple[DataLoader[Any], DataLoader[Any], DataLoader[Any]] | None = None
-        taken = sorted(set(self._options) & set(_OWN_OPTIONS))
-        if taken:
-            raise InvalidInputError(
-                f"trainer_options hold {', '.join(taken)}, which the pipeline sets.", "use the training configuration"
-            )
+        checks.check_options(self._options)
 
     # -- what it is made of -------------------------------------------------------------
 
@@ -93,8 +88,10 @@ class TrainingPipeline:
             The three loaders, which `train` uses where it is given no data.
 
         Raises:
+            InvalidInputError: Loaders are given, or another number of sessions than of samples.
             DataError: There are too few sessions.
         """
+        checks.check_dataset(dataset)
         count = len(dataset)  # type: ignore[arg-type]
         if sessions is not None and len(sessions) != count:
             raise InvalidInputError(
@@ -127,7 +124,7 @@ class TrainingPipeline:
     def train(
         self,
         model: pl.LightningModule | Callable[..., pl.LightningModule],
-        data: pl.LightningDataModule | Sequence[Any] | None = None,
+        data: pl.LightningDataModule | Sequence[Any] | DataLoader[Any] | None = None,
         *,
         resume: str | None = None,
         run_name: str | None = None,
@@ -139,8 +136,8 @@ class TrainingPipeline:
         Args:
             model: The module, or what makes it from `model_config` and `training_config` once the seed is set; only
                 with the latter does a training that was killed before its first checkpoint repeat itself exactly.
-            data: A DataModule, or the loaders of training, validation and test; those of `setup_data_loaders`, or of
-                the module itself, if not given.
+            data: A DataModule, or the loaders of training, validation and test, or that of training alone; those of
+                `setup_data_loaders`, or of the module itself, if not given.
             resume: A run's id, `last` or `auto`: go on with that run; see `holdfast.training.resume.find_run`.
             run_name: The run's name.
             tags: More tags of the run.
@@ -151,25 +148,32 @@ class TrainingPipeline:
             Terminated: SIGTERM, or as `Preempted` SIGUSR1; the state was saved.
             NotFoundError: There is no such run.
             RunStateError: Another process trains that run.
+            InvalidInputError: The data is of no known kind, or files cannot be written to the output folder.
         """
         pl.seed_everything(self.config.seed, workers=True, verbose=False)
         module = model if isinstance(model, pl.LightningModule) else model(self.model_config, self.config)
-        given = data if data is not None else self._loaders
+        given = (data,) if isinstance(data, DataLoader) else data if data is not None else self._loaders
         if self.config.fast_dev_run:
             return self._try_out(module, given)
+        checks.writable_folder(self.output_dir)
         session = Session(self.tracker, self.config, self.output_dir, self.setup_callbacks(), self._options, prepare)
         self.trainer = session.trainer
         request = Request(
             tracker=self.tracker,
             project=open_project(self.tracker.settings, journaled=True),
             output_dir=self.output_dir,
-            params=params_of(self.config, self.model_config),
+            params=params_of(self.config, self.model_config) | self._strategy_given(),
             module=module_name(module),
             resume=resume,
             run_name=run_name,
             tags=tags or {},
         )
         return session.run(module, given, request)
+
+    def _strategy_given(self) -> dict[str, Any]:
+        """Return the param of a strategy that is an object of the user's; a launcher's is not the user's."""
+        strategy = self._options.get("strategy")
+        return {} if strategy is None or checks.is_launched(self._options) else {"strategy": type(strategy).__name__}
 
     def _try_out(self, module: pl.LightningModule, data: Any) -> TrainingResult:
         self.trainer = make_trainer(self.config, self._options, logger=False, callbacks=self._more_callbacks)

@@ -28,6 +28,7 @@ from holdfast.training import beginning
 from holdfast.training.beginning import Plan, Request
 from holdfast.training.config import TrainingConfig
 from holdfast.training.lightning import checkpoint_file, random_state
+from holdfast.training.lightning.checks import require_batches
 from holdfast.training.lightning.exact import ExactState
 from holdfast.training.lightning.latest import LatestCheckpoint
 from holdfast.training.lightning.logger import HoldfastLogger
@@ -212,6 +213,7 @@ class Session:
             plainly = None if path is None else self._loads_plainly(path)
             stack.enter_context(self._faults_named(changes))
             self.trainer.fit(module, **arguments, ckpt_path=None if path is None else str(path), weights_only=plainly)
+        require_batches(self.trainer)
 
     @contextlib.contextmanager
     def _faults_named(self, changes: str) -> Iterator[None]:
