@@ -18,8 +18,9 @@ from holdfast.training.beginning import Request, module_name, params_of
 from holdfast.training.config import TrainingConfig, load_training_config
 from holdfast.training.lightning import checks, parts
 from holdfast.training.lightning.quiet import quiet
+from holdfast.training.lightning.trainer import data_arguments, make_trainer, test_arguments
 from holdfast.training.result import TrainingResult
-from holdfast.training.session import Session, data_arguments, make_trainer, test_arguments
+from holdfast.training.session import Session
 from holdfast.training.splits import FRACTIONS, split_by_session
 from holdfast.training.watching import GradientNorm, SystemMetricsCallback
 
