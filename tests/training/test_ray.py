@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -92,7 +93,9 @@ def cluster() -> Iterator[None]:
 @pytest.fixture
 def project(cluster: None, sqlite_uri: str) -> Project:
     """The workers of the cluster have another environment: they read the project's own settings."""
-    Path(".env").write_text(f"MLFLOW_TRACKING_URI={sqlite_uri}\nMLFLOW_EXPERIMENT_NAME=on-ray\n")
+    Path(".env").write_text(
+        f"MLFLOW_TRACKING_URI={sqlite_uri}\nMLFLOW_EXPERIMENT_NAME=on-ray\nHOLDFAST_SHIPPER=thread\n"
+    )
     return open_project()
 
 
@@ -104,7 +107,10 @@ def test_tune(project: Project) -> None:
     Path("trial.py").write_text(TRIAL)
     line = [sys.executable, "trial.py"]
     options: dict[str, Any] = {"metric": "val/loss", "engine": "ray", "parallel": 2, "seed": 1, "sampler": "random"}
+    options |= {"pruner": "median", "prune_after": 1}  # which Tune would do by pausing, and begin a trial again
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)]
     result = sweep(line, {"x": {"low": 1, "high": 3}}, trials=2, **options)
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)] == handlers
     assert [trial.number for trial in result.trials] == [0, 1]
     assert {trial.state for trial in result.trials} == {State.COMPLETE, State.FAILED}
     for trial in result.trials:

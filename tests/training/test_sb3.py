@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from stable_baselines3 import A2C
+from stable_baselines3.common.callbacks import CallbackList, ConvertCallback
 from stable_baselines3.common.logger import Figure, HParam, Image, Video
 
 from holdfast import MLflowTracker
@@ -74,6 +75,22 @@ def test_it_goes_on_in_a_run_of_its_own(tracker: MLflowTracker) -> None:
     assert steps(tracker, first.info.run_id, "time/fps") == [8, 16]
     assert steps(tracker, second.info.run_id, "time/fps") == [24, 32]
     assert {first.info.status, second.info.status} == {"FINISHED"}
+
+
+def test_a_training_that_breaks(tracker: MLflowTracker) -> None:
+    """Its run is FAILED when the same model learns again, in a run of its own."""
+
+    def breaks(known: dict[str, Any], _: dict[str, Any]) -> bool:
+        return bool(known["self"].num_timesteps / (known["self"].num_timesteps != 4))
+
+    model, ours = algorithm(), HoldfastCallback(tracker, log_model=False)
+    with pytest.raises(ZeroDivisionError):
+        model.learn(8, CallbackList([ours, ConvertCallback(breaks)]))
+    model.learn(8, ours)
+    assert tracker.run_id is None
+    tracker.flush(60)
+    found = [run.info.status for run in tracker.client.search_runs([tracker.experiment_id])]
+    assert found == ["FINISHED", "FAILED"]
 
 
 def test_what_is_no_number(tracker: MLflowTracker, caplog: pytest.LogCaptureFixture) -> None:

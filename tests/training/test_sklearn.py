@@ -73,6 +73,26 @@ def test_a_run_of_its_own_and_off_again(tracker: MLflowTracker) -> None:
     assert get_autologging_config("sklearn", "disable") is True
 
 
+def test_two_fits_in_one_run(tracker: MLflowTracker, caplog: pytest.LogCaptureFixture) -> None:
+    """The run keeps the params of the first, and a warning says so; a run for each has its own."""
+    with autolog(tracker, **PLAIN) as run_id:
+        fit(0.5)
+        assert "keeps them" not in caplog.text
+        fit(2.0)
+        with tracker.run(nested=True) as child:
+            fit(3.0)
+    assert caplog.text.count("keeps them") == 1
+    assert f"(params=C run={run_id})" in caplog.text
+    assert {run.info.run_id: run.data.params["C"] for run in runs(tracker)} == {run_id: "0.5", child: "3.0"}
+
+
+def test_no_library(tracker: MLflowTracker) -> None:
+    with pytest.raises(InvalidInputError, match="'nonsense' is no library") as caught, autolog(tracker, "nonsense"):  # type: ignore[arg-type]
+        pass
+    assert caught.value.hint == "give one of sklearn, xgboost"
+    assert runs(tracker) == []
+
+
 def test_a_search_has_child_runs(tracker: MLflowTracker) -> None:
     with tracker.run() as run_id, autolog(tracker, **PLAIN):
         found = search()

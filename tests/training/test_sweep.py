@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,12 +16,14 @@ from typing import Any
 
 import pytest
 import typer
+from click.testing import Result
 from typer.testing import CliRunner
 
 from holdfast import open_project
 from holdfast.cli import sweep as command
+from holdfast.errors import InvalidInputError, RunStateError
 from holdfast.project import Project
-from holdfast.training.sweeping import State, sweep
+from holdfast.training.sweeping import State, SweepError, sweep
 from holdfast.training.sweeping.records import trial_of
 
 # What a trial does depends on how many were begun before it; each leaves a file with its arguments.
@@ -33,24 +36,33 @@ def hang():
     while time.monotonic() < deadline:
         time.sleep(0.05)
 """
+# Imported by those trials alone that log: it takes them the most time.
 WITH_HOLDFAST = """
-from holdfast import MLflowTracker
-tracker = MLflowTracker()
-def log(*values):
-    for step, value in enumerate(values):
-        tracker.log_metrics({"val/loss": value}, step=step)
+def log(*values, then=lambda: None):
+    from holdfast import MLflowTracker
+    with MLflowTracker() as tracker:
+        for step, value in enumerate(values):
+            tracker.log_metrics({"val/loss": value}, step=step)
+        then()
 """
 
 
 @pytest.fixture
 def project(sqlite_uri: str, monkeypatch: pytest.MonkeyPatch) -> Project:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", sqlite_uri)
+    monkeypatch.setenv("HOLDFAST_SHIPPER", "thread")  # a trial begins no other process
     return open_project()
 
 
 def script(body: str) -> list[str]:
     Path("trial.py").write_text(TRIAL + WITH_HOLDFAST + textwrap.dedent(body))
     return [sys.executable, "trial.py"]
+
+
+def invoke(*arguments: str) -> Result:
+    app = typer.Typer()
+    command.add_to(app)
+    return CliRunner().invoke(app, arguments)
 
 
 def until(true: Callable[[], Any], what: str, limit_s: float = 40) -> Any:
@@ -81,48 +93,41 @@ def begun(number: int) -> str:
 
 
 def test_trials_of_all_kinds(project: Project) -> None:
-    """One that is good, one that fails, one that is pruned, and one by plain MLflow, from the command line."""
+    """One by plain MLflow that is good, one that fails, and one that is pruned, from the command line."""
     body = """
-    if number == 3:
+    if number == 0:
         import mlflow
         with mlflow.start_run():
             mlflow.log_param("learning_rate", "as it likes")
-            mlflow.log_metric("val/loss", 0.25)
-        sys.exit()
-    with tracker:
-        if number == 1:
-            tracker.log_params({"learning_rate": "mine"})
-            sys.exit("no such thing")
-        if number == 2:
-            log(5.0, 6.0)
-            hang()
-        log(1.0, 0.5)
+            mlflow.log_metric("val/loss", 1.0, step=0)
+            mlflow.log_metric("val/loss", 0.5, step=1)
+    if number == 1:
+        sys.exit("no such thing")
+    if number == 2:
+        log(5.0, 6.0, then=hang)
     """
-    app = typer.Typer()
-    command.add_to(app)
-    options = ["--json", "--metric=val/loss", "--trials=4", "--seed=1", "--pruner=median", "--prune-after=1"]
+    options = ["--json", "--metric=val/loss", "--trials=3", "--seed=1", "--pruner=median", "--prune-after=1"]
     space = ["--param", "learning_rate=1e-4..1e-1:log", "--param", "deep=true,false"]
-    done = CliRunner().invoke(app, [*options, *space, "--", *script(body)], catch_exceptions=False)
+    done = invoke(*options, *space, "--", *script(body))
     assert done.exit_code == 0
     found = json.loads(done.stdout)
-    assert [trial["state"] for trial in found["trials"]] == ["complete", "failed", "pruned", "complete"]
-    assert found["best"]["value"] == 0.25
+    assert [trial["state"] for trial in found["trials"]] == ["complete", "failed", "pruned"]
+    assert found["best"] == found["trials"][0]
+    assert found["best"]["value"] == 0.5
     parent = project.runs.get_run(found["run_id"])
     runs = children(project, parent.run_id)
     assert [run.run_id for run in runs] == [trial["run_id"] for trial in found["trials"]]
-    assert [run.status for run in (parent, *runs)] == ["FINISHED", "FINISHED", "FAILED", "KILLED", "FINISHED"]
+    assert [run.status for run in (parent, *runs)] == ["FINISHED", "FINISHED", "FAILED", "KILLED"]
     assert runs[2].tags["holdfast.sweep.state"] == "pruned"
     assert "exit code 1" in found["trials"][1]["reason"]
-    assert parent.tags["holdfast.sweep.best_run_id"] == runs[3].run_id
+    assert parent.tags["holdfast.sweep.best_run_id"] == runs[0].run_id
     assert json.loads(parent.tags["holdfast.sweep.best_params"]) == found["best"]["params"]
-    assert parent.metrics == {"sweep/best_value": 0.25}
-    files = {file.path for file in project.artifacts.list_files(parent.artifact_uri, "sweep")}
-    assert files == {f"sweep/{name}" for name in ("trials.csv", "trials.json", "history.png", "importance.png")}
-    params = found["trials"][0]["params"]
-    assert runs[0].params == {"learning_rate": str(params["learning_rate"]), "deep": str(params["deep"]).lower()}
-    assert runs[1].params["learning_rate"] == "mine"
+    assert parent.metrics == {"sweep/best_value": 0.5}
+    first, second = (trial["params"] for trial in found["trials"][:2])
+    assert runs[0].params == {"learning_rate": "as it likes", "deep": str(first["deep"]).lower()}
+    assert runs[1].params == {"learning_rate": str(second["learning_rate"]), "deep": str(second["deep"]).lower()}
     arguments = begun(0).split()[1:]
-    assert arguments == ["--learning-rate", str(params["learning_rate"]), "--deep", str(params["deep"]).lower()]
+    assert arguments == ["--learning-rate", str(first["learning_rate"]), "--deep", str(first["deep"]).lower()]
     output = project.artifacts.download(runs[1].artifact_uri, "sweep/output.txt")
     assert "no such thing" in output.read_text()
     # Where MLflow keeps a metric's points: nothing is there twice.
@@ -151,33 +156,37 @@ def only_parent(project: Project) -> str:
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a process is not bound to its parent")
 def test_killed_and_resumed(project: Project) -> None:
     """The sweep goes on in the same parent: what is done is not repeated, what was interrupted is."""
-    line = script("with tracker:\n    log(float(number))\n    if number == 1: hang()\n")
+    line = script("if number == 0: sys.exit(1)\nif number == 1: hang()\nlog(1.0)\n")
     project.experiment()
-    sweeper = start_sweeper(3, 1)
+    sweeper = start_sweeper(2, 1)
     pid = int(until(lambda: begun(1), "the second trial").split()[0])
     until(lambda: len(children(project, only_parent(project))) == 2, "the second trial's run")
+    with pytest.raises(RunStateError, match=f"is being worked on by another process, {sweeper.pid}"):
+        sweep(line, resume=only_parent(project), trials=2)
+    assert project.runs.get_run(only_parent(project)).status == "RUNNING"
     sweeper.kill()
     sweeper.communicate()
     until(lambda: not is_alive(pid), "the end of the trial whose sweep was killed")
     parent = only_parent(project)
     before = children(project, parent)
-    result = sweep(line, resume=parent, trials=3, sampler="random")
+    result = sweep(line, resume=parent, trials=2, sampler="random")
     assert result.run_id == parent
     states = [trial.state for trial in result.trials]
-    assert states == [State.COMPLETE, State.INTERRUPTED, State.COMPLETE, State.COMPLETE]
+    assert states == [State.FAILED, State.INTERRUPTED, State.COMPLETE]
     assert [trial.run_id for trial in result.trials][:2] == [run.run_id for run in before]
     assert result.trials[2].params == result.trials[1].params
-    assert len({trial.params["x"] for trial in result.trials}) == 3
-    assert not begun(4)
-    assert [run.status for run in children(project, parent)] == ["FINISHED", "KILLED", "FINISHED", "FINISHED"]
+    assert len({trial.params["x"] for trial in result.trials}) == 2
+    assert not begun(3)
+    assert [run.status for run in children(project, parent)] == ["FAILED", "KILLED", "FINISHED"]
     assert project.runs.get_run(parent).status == "FINISHED"
-    again = sweep(line, resume=parent, trials=3)  # nothing is left to do
-    assert len(again.trials) == 4
+    again = sweep(line, resume=parent, trials=2)  # nothing is left to do
+    assert len(again.trials) == 3
+    assert list(Path(".holdfast/journal/sweeps").iterdir()) == []
 
 
 def test_terminated(project: Project) -> None:
     """SIGTERM reaches all trials; their runs and the parent are KILLED."""
-    script("with tracker:\n    log(1.0)\n    hang()\n")
+    script("hang()\n")
     project.experiment()
     sweeper = start_sweeper(4, 2)
     until(lambda: begun(0) and begun(1), "two trials")
@@ -194,16 +203,36 @@ def test_terminated(project: Project) -> None:
     assert {run.tags["holdfast.sweep.state"] for run in runs} == {"interrupted"}
 
 
-def test_secrets_stay(project: Project, canary: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a trial prints of the project's keys is masked in the file that is kept."""
+def test_all_fail(project: Project, canary: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program is told in JSON; what a trial prints of the project's keys is masked in the file that is kept."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAEXAMPLEEXAMPLE12")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", canary)
     code = "import os; print('the key is', os.environ['AWS_SECRET_ACCESS_KEY'], os.environ['PARAM_X']); exit(7)"
-    with pytest.raises(Exception, match="None of 1 trials") as caught:
-        sweep([sys.executable, "-c", code], {"x": [1]}, metric="loss", trials=1, given_by="env")
-    assert "exit code 7" in str(caught.value)
+    options = ["--json", "--metric", "loss", "--trials", "1", "--pass", "env", "--param", "x=1"]
+    done = invoke(*options, "--", sys.executable, "-c", code)
+    assert isinstance(done.exception, SweepError)
+    assert done.exception.exit_code == 1
     (run,) = children(project, only_parent(project))
+    told = json.loads(done.stdout)
+    assert told["error"]["message"].startswith(f"None of 1 trials of the sweep {only_parent(project)} gave a value")
+    assert f"run {run.run_id}: the command ended with exit code 7" in told["error"]["message"]
+    assert (told["best"], told["run_id"]) == (None, only_parent(project))
+    assert [(trial["run_id"], trial["state"]) for trial in told["trials"]] == [(run.run_id, "failed")]
     text = project.artifacts.download(run.artifact_uri, "sweep/output.txt").read_text()
     assert "the key is ****" in text
     assert text.strip().endswith(" 1")
     assert os.environ["AWS_SECRET_ACCESS_KEY"] not in json.dumps(run.tags)
+
+
+def test_errors_name_options(project: Project) -> None:
+    """The command line's options, not the arguments of the function behind it."""
+    bad = ["--metric=a", "--param=x=1,2", "--mode=least", "--trials=0", "--timeout=-1", "--pass=mail"]
+    for given, told in (
+        (bad, "--mode = 'least' is .*; --pass = 'mail' is .*; --trials = 0 is below 1; --timeout = -1.0 is"),
+        (["--param=x=1,2"], "not valid: --metric is missing"),
+        ([], "needs --metric and --param or --space"),
+    ):
+        error = invoke(*given, "--", "true").exception
+        assert isinstance(error, InvalidInputError)
+        assert re.search(told, error.message)
+        assert "SweepOptions" not in str(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,9 @@ def test_function(project: Project) -> None:
     assert result.best.value == min(value for value in complete if value is not None)
     assert result.count(State.PRUNED) > 0
     assert project.runs.get_run(result.best.run_id).metrics == {"val/loss": result.best.value}
+    parent = project.runs.get_run(result.run_id)
+    files = {file.path for file in project.artifacts.list_files(parent.artifact_uri, "sweep")}
+    assert files == {f"sweep/{name}" for name in ("trials.csv", "trials.json", "history.png", "importance.png")}
     again = sweep(objective, SPACE, metric="val/loss", trials=4, seed=3)
     assert [trial.params for trial in again.trials] == [trial.params for trial in result.trials[:4]]
 
@@ -69,9 +73,9 @@ def test_resume_knows(project: Project) -> None:
     assert more.trials[:3] == first.trials
     assert len({trial.params["x"] for trial in more.trials}) == 6
     assert more.best.value == max(trial.value or 0.0 for trial in more.trials)
-    with pytest.raises(InvalidInputError, match="another space"):
+    with pytest.raises(InvalidInputError, match="space is another"):
         sweep(lambda params, _: 0.0, {"x": [1, 2]}, resume=first.run_id)
-    with pytest.raises(InvalidInputError, match="another mode"):
+    with pytest.raises(InvalidInputError, match="mode = min, and the sweep was begun with max"):
         sweep(lambda params, _: 0.0, resume=first.run_id, mode="min")
     with pytest.raises(NotFoundError, match="is no sweep"):
         sweep(lambda params, _: 0.0, resume=first.best.run_id)
@@ -99,8 +103,33 @@ def test_ctrl_c(project: Project) -> None:
 
 
 def test_no_number(project: Project) -> None:
-    with pytest.raises(SweepError, match="its val/loss is nan"):
+    with pytest.raises(SweepError, match="its val/loss is nan") as caught:
         sweep(lambda params, _: float("nan"), SPACE, metric="val/loss", trials=1)
+    (trial,) = caught.value.trials
+    assert (trial.state, trial.value, caught.value.best) == (State.FAILED, None, None)
+
+
+def test_given_up_without_a_number(project: Project, recwarn: pytest.WarningsRecorder) -> None:
+    """The table of trials is JSON, which has no NaN; and Optuna's opinion of the space is nobody's business."""
+    tracker = MLflowTracker()
+
+    def objective(params: dict[str, Any], run_id: str) -> float:
+        with tracker.run(run_id=run_id):
+            tracker.log_metrics({"loss": float("nan")}, step=0)
+            tracker.flush()
+            if len(project.runs.search_runs([project.experiment().experiment_id])) == 2:  # the parent and this
+                raise Pruned
+        return float(params["x"])
+
+    result = sweep(objective, {"x": {"low": 0.0, "high": 1.0, "step": 0.3}}, metric="loss", trials=2)
+    assert [(trial.state, trial.value is None) for trial in result.trials] == [
+        (State.PRUNED, True),
+        (State.COMPLETE, False),
+    ]
+    parent = project.runs.get_run(result.run_id)
+    table = project.artifacts.download(parent.artifact_uri, "sweep/trials.json").read_text()
+    assert json.loads(table, parse_constant=pytest.fail)[0]["value"] is None
+    assert not [str(one.message) for one in recwarn if "optuna" in one.filename]
 
 
 # -- spaces and options ---------------------------------------------------------------
@@ -142,6 +171,7 @@ def test_bad_spaces() -> None:
         "twice": [1, 1],
         "both": {"low": 1, "high": 8, "log": True, "step": 1},
         "word": "fast",
+        "endless": [1.0, float("inf")],
     }
     with pytest.raises(InvalidInputError) as caught:
         parse_space(given)

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import xgboost
-from xgboost.callback import EarlyStopping
+from xgboost.callback import EarlyStopping, TrainingCallback
 
 from holdfast import MLflowTracker
 from holdfast.errors import RunStateError
+from holdfast.lifecycle import run_guard
 from holdfast.testing import FaultProxy
 from holdfast.testing.fixtures import RunningMlflow
 from holdfast.training.integrations.sklearn import autolog
@@ -105,6 +106,32 @@ def test_cross_validation_begins_and_ends_a_run(tracker: MLflowTracker) -> None:
     shown = [value for _, value in steps(tracker, run.info.run_id, "cv/test/logloss")]
     assert shown == pytest.approx(list(table["test-logloss-mean"]))
     assert run.data.metrics["cv/test/logloss_std"] == pytest.approx(table["test-logloss-std"].iloc[-1])
+
+
+class _Breaks(TrainingCallback):  # type: ignore[misc]  # XGBoost is not typed
+    def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
+        raise ZeroDivisionError
+
+
+def test_a_training_that_breaks(tracker: MLflowTracker, caplog: pytest.LogCaptureFixture) -> None:
+    """Its run is FAILED when the next training begins, with a run of its own, and at the end of the process."""
+    ours = HoldfastXGBoostCallback(tracker, log_model=False)
+    with pytest.raises(ZeroDivisionError):
+        train([ours, _Breaks()])
+    broken = tracker.run_id
+    train([ours], rounds=1)
+    assert tracker.run_id is None
+    assert f"(run={broken})" in caplog.text
+    with pytest.raises(ZeroDivisionError):
+        train([HoldfastXGBoostCallback(tracker, log_model=False), _Breaks()])
+    with pytest.raises(ZeroDivisionError), autolog(tracker):
+        raise ZeroDivisionError
+    with pytest.raises(ZeroDivisionError):
+        train([HoldfastXGBoostCallback(tracker, log_model=False), _Breaks()])
+    run_guard().end_all()
+    tracker.flush()
+    found = [run.info.status for run in tracker.client.search_runs([tracker.experiment_id])]
+    assert found == ["FAILED", "FAILED", "FAILED", "FINISHED", "FAILED"]
 
 
 def test_estimators(tracker: MLflowTracker) -> None:

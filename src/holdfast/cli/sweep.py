@@ -11,7 +11,12 @@ import typer
 
 if TYPE_CHECKING:
     from holdfast.cli.output import Output
+    from holdfast.errors import InvalidInputError
     from holdfast.training.sweeping import SweepResult
+    from holdfast.training.sweeping.options import SweepError, SweepOptionsError
+
+# How the command line calls what Python calls otherwise; the rest is called the same.
+_OPTIONS = {"timeout_s": "--timeout", "given_by": "--pass", "space": "--space or --param"}
 
 
 def sweep(
@@ -49,6 +54,7 @@ def sweep(
     """
     from holdfast.cli.output import get_output
     from holdfast.training.sweeping import sweep as search
+    from holdfast.training.sweeping.options import SweepError, SweepOptionsError
 
     out = get_output(json)
     chosen: dict[str, Any] = {
@@ -64,10 +70,55 @@ def sweep(
         "given_by": given_by,
     }
     chosen |= {key: value for key, value in (("metric", metric), ("mode", mode)) if value is not None}
-    # Ray prints, and the document is to be alone.
-    with contextlib.redirect_stdout(sys.stderr) if out.json else contextlib.nullcontext():
-        result = search(command, _space(space, param or []), resume=resume, run_name=run_name, **chosen)
+    searched = _space(space, param or [])
+    if searched is None and resume is None:
+        raise _nothing_to_search(metric)
+    try:
+        # Ray prints, and the document is to be alone.
+        with contextlib.redirect_stdout(sys.stderr) if out.json else contextlib.nullcontext():
+            result = search(command, searched, resume=resume, run_name=run_name, **chosen)
+    except SweepOptionsError as error:
+        raise _in_options(error) from None
+    except SweepError as error:
+        _show_failure(out, error)
+        raise
     _show(out, result)
+
+
+def _nothing_to_search(metric: str | None) -> InvalidInputError:
+    from holdfast.errors import InvalidInputError
+
+    lacking = (["--metric"] if metric is None else []) + ["--param or --space"]
+    return InvalidInputError(
+        f"A sweep that begins needs {' and '.join(lacking)}.",
+        "for example: --metric val/loss --param learning_rate=1e-4..1e-1:log --param batch_size=16,32",
+    )
+
+
+def _in_options(error: SweepOptionsError) -> InvalidInputError:
+    """Return the same error in the words of the command line."""
+    from holdfast.errors import InvalidInputError
+
+    told = [
+        f"{_OPTIONS.get(name, '--' + name.replace('_', '-'))} {problem}" for name, problem in error.problems.items()
+    ]
+    hint = "see holdfast sweep --help" if error.hint == "see SweepOptions" else error.hint
+    return InvalidInputError(f"The sweep's options are not valid: {'; '.join(told)}.", hint)
+
+
+def _show_failure(out: Output, error: SweepError) -> None:
+    """Print what there is of a sweep that failed, for a program; a person is told by the error."""
+    from holdfast.training.sweeping.records import as_row
+
+    if out.json:
+        out.data(
+            {
+                "run_id": error.run_id,
+                "best": None if error.best is None else as_row(error.best),
+                "trials": [as_row(trial) for trial in error.trials],
+                "error": {"message": error.message, "hint": error.hint},
+            }
+        )
 
 
 def _space(path: Path | None, params: list[str]) -> dict[str, Any] | None:

@@ -4,26 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from holdfast.backend.autologging import autologging
+from holdfast.errors import InvalidInputError
 from holdfast.tracking import MLflowTracker
 from holdfast.training.extras import need
+from holdfast.training.integrations.autolog_report import failures_told
 from holdfast.training.integrations.run_in_use import run_in_use
+
+Library = Literal["sklearn", "xgboost"]
 
 
 @contextmanager
-def autolog(
-    tracker: MLflowTracker, library: Literal["sklearn", "xgboost"] = "sklearn", **options: Any
-) -> Iterator[str]:
+def autolog(tracker: MLflowTracker, library: Library = "sklearn", **options: Any) -> Iterator[str]:
     """Log what is fitted in this block: parameters, training scores, plots; searches with a child run for each trial.
 
         with autolog(tracker):
             GridSearchCV(model, {"C": [0.1, 1.0]}).fit(inputs, targets)
 
     Fits of this thread go to the tracker's run, or to one nested in it; those of other threads and of other projects'
-    runs are not logged. A second fit into the same run keeps the params of the first, as a param keeps its value: give
-    each its own by `tracker.run(nested=True)`. Afterwards autologging is as it was.
+    runs are not logged. Afterwards autologging is as it was.
+
+    A block has one run. A second fit in it that has other parameters leaves the run the params of the first, as a param
+    keeps its value, and metrics of both; a warning names a param that was kept. Give each fit its own run:
+
+        with autolog(tracker):
+            for scale in (0.1, 1.0):
+                with tracker.run(nested=True):
+                    LogisticRegression(C=scale).fit(inputs, targets)
 
     All of it goes through the journal: a missing server neither holds up a fit nor loses anything of it; plots and
     tables of a run begun without a server are uploaded once its process has ended. That cannot be said of MLflow's
@@ -41,8 +50,13 @@ def autolog(
 
     Raises:
         MissingDependencyError: The library is not installed.
-        InvalidInputError: MLflow's function takes no such option.
+        InvalidInputError: It is another library, or MLflow's function takes no such option.
     """
+    if library not in get_args(Library):
+        raise InvalidInputError(
+            f"{library!r} is no library that is autologged.", f"give one of {', '.join(get_args(Library))}"
+        )
     need((library,), f"autologging of {library}", "quickstart")
-    with run_in_use(tracker) as run_id, autologging(library, run_id, {"log_models": False, "silent": True} | options):
+    chosen = {"log_models": False, "silent": True} | options
+    with run_in_use(tracker) as run_id, autologging(library, run_id, chosen), failures_told(library):
         yield run_id

@@ -103,7 +103,7 @@ class HoldfastCallback(BaseCallback):
 
     Args:
         tracker: Whose open run. Where none is open when training begins, one is begun and ends with the training; if
-            the training fails, with the tracker's block or with the process.
+            the training fails, it is ended as FAILED when the next training begins, or with the process.
         checkpoint_every: Timesteps between two checkpoints; 0 for none.
         keep_last: How many checkpoints stay, beside the best.
         log_model: Whether the final model is stored.

@@ -37,7 +37,7 @@ class HoldfastXGBoostCallback(TrainingCallback):  # type: ignore[misc]  # XGBoos
 
     Args:
         tracker: Whose open run. Where none is open when training begins, one is begun and ends with the training; if
-            the training fails, with the tracker's block or with the process.
+            the training fails, it is ended as FAILED when the next training begins, or with the process.
         prefix: Put before the names of metrics: `fold1/`.
         log_model: Whether the booster is stored.
         example: A few rows of the input, for the model's signature.

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from holdfast.errors import HoldfastError, InvalidInputError
+
+if TYPE_CHECKING:
+    from holdfast.training.sweeping.records import Trial
 
 _CHOICES = {
     "mode": ("min", "max"),
@@ -19,7 +22,37 @@ _CHOICES = {
 
 
 class SweepError(HoldfastError):
-    """A sweep ended before its trials were done, or none of them gave a value."""
+    """A sweep ended before its trials were done, or none of them gave a value.
+
+    Attributes:
+        run_id: The parent run; empty where it is not the sweep as a whole that failed.
+        trials: Those that were begun.
+        best: The best of the complete ones; None where there is none.
+    """
+
+    run_id: str = ""
+    trials: tuple[Trial, ...] = ()
+    best: Trial | None = None
+
+
+class SweepOptionsError(InvalidInputError):
+    """Some of a sweep's options are not valid.
+
+    Args:
+        problems: Option → what is wrong with it, as the rest of a sentence that its name begins.
+        hint: As of `HoldfastError`.
+
+    Attributes:
+        problems: The same, for who calls the options by other names.
+    """
+
+    def __init__(self, problems: Mapping[str, str], hint: str = "see SweepOptions") -> None:
+        told = "; ".join(f"{name} {problem}" for name, problem in problems.items())
+        super().__init__(f"The sweep's options are not valid: {told}.", hint)
+        self.problems = dict(problems)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (type(self), (self.problems, self.hint))
 
 
 @dataclass(frozen=True)
@@ -60,24 +93,24 @@ class SweepOptions:
     grace_s: float = 30.0
 
     def __post_init__(self) -> None:
-        """Raise an InvalidInputError that names everything that is wrong."""
-        problems = list(self._problems())
+        """Raise a SweepOptionsError that names everything that is wrong."""
+        problems = dict(self._problems())
         if problems:
-            raise InvalidInputError(f"The sweep's options are not valid: {'; '.join(problems)}.", "see SweepOptions")
+            raise SweepOptionsError(problems)
 
-    def _problems(self) -> Iterator[str]:
+    def _problems(self) -> Iterator[tuple[str, str]]:
         if not self.metric.strip():
-            yield "metric is empty"
+            yield "metric", "is missing"
         for name, known in _CHOICES.items():
             if getattr(self, name) not in known:
-                yield f"{name} = {getattr(self, name)!r} is none of {', '.join(known)}"
+                yield name, f"= {getattr(self, name)!r} is none of {', '.join(known)}"
         for name, least in (("trials", 1), ("parallel", 1), ("max_failures", 0), ("prune_after", 1), ("seed", 0)):
             if getattr(self, name) < least:
-                yield f"{name} = {getattr(self, name)} is below {least}"
+                yield name, f"= {getattr(self, name)} is below {least}"
         for name in ("timeout_s", "poll_s", "grace_s"):
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value > 0):
-                yield f"{name} = {value} is not above 0"
+                yield name, f"= {value} is not above 0"
 
     @property
     def sign(self) -> int:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, cast
 
 import optuna
@@ -50,13 +52,24 @@ def search_with_optuna(work: TrialWork, space: Space, known: Sequence[Trial], fi
     options = work.options
     wanted = known if options.pruner != "none" else ()  # the pruner compares with every step of the earlier ones
     histories = {one.run_id: {at.step: at.value for at in work.book.history(one.run_id)} for one in wanted}
-    study = study_of(known, space, options, seed=options.seed + len(known), histories=histories)
-    for trial in known:
-        if not trial.state.is_final:
-            study.enqueue_trial(trial.params, skip_if_exists=False)
-    left = options.trials - len(study.get_trials(deepcopy=False, states=tuple(_STATES.values())))
-    if left > 0:
-        _Search(work, space, study, first_number).run(left)
+    with quiet_optuna():
+        study = study_of(known, space, options, seed=options.seed + len(known), histories=histories)
+        for trial in known:
+            if not trial.state.is_final:
+                study.enqueue_trial(trial.params, skip_if_exists=False)
+        left = options.trials - len(study.get_trials(deepcopy=False, states=tuple(_STATES.values())))
+        if left > 0:
+            _Search(work, space, study, first_number).run(left)
+
+
+@contextmanager
+def quiet_optuna() -> Iterator[None]:
+    """Keep Optuna from writing on the screen how trials went, which their runs say, and what it makes of a space."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    with warnings.catch_warnings():
+        # From Python 3.12 on they are said to come from whoever called Optuna, which is this package.
+        warnings.filterwarnings("ignore", module=r"optuna\.|holdfast\.training\.sweeping\.|ray\.tune\.search\.optuna\.")
+        yield
 
 
 class _Search:
@@ -173,7 +186,6 @@ def study_of(
         seed: Of the sampler.
         histories: Run → step → value of the metric, as far as the pruner is to know them.
     """
-    optuna.logging.set_verbosity(optuna.logging.ERROR)  # each trial's run says how it went
     samplers: dict[str, Callable[..., Any]] = {
         "tpe": optuna.samplers.TPESampler,
         "random": optuna.samplers.RandomSampler,

@@ -7,8 +7,12 @@ its own environment. Workers on other machines need both.
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
+import os
+import signal
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +30,7 @@ from holdfast.project import open_project
 from holdfast.settings import load_settings
 from holdfast.training.sweeping.book import SweepBook
 from holdfast.training.sweeping.options import SweepError, SweepOptions
-from holdfast.training.sweeping.optuna_engine import distributions_of, too_many_failures
+from holdfast.training.sweeping.optuna_engine import distributions_of, quiet_optuna, too_many_failures
 from holdfast.training.sweeping.records import State, Trial, TrialEnd
 from holdfast.training.sweeping.space import Space
 from holdfast.training.sweeping.watch import Watch
@@ -72,13 +76,54 @@ def search_with_ray(work: TrialWork, space: Space, known: Sequence[Trial], first
         return
     scheduler = _Median(work.options) if work.options.pruner == "median" else None
     try:
-        with _cluster(work.options), tempfile.TemporaryDirectory(prefix="holdfast-tune-") as scratch:
+        with (
+            _quiet(),
+            _signals_kept(),
+            _cluster(work.options),
+            tempfile.TemporaryDirectory(prefix="holdfast-tune-") as scratch,
+        ):
             _tuner(work, _searcher(work.options, space, known, first_number), left, scheduler, scratch).fit()
     finally:
         _end_stopped(work, set() if scheduler is None else scheduler.stopped)
     failed = [trial for trial in work.book.trials() if trial.state is State.FAILED and trial.number >= first_number]
     if len(failed) > work.options.max_failures:
         raise too_many_failures(work, [trial.reason for trial in failed])
+
+
+# Tune prints tables in spite of `verbose=0`, the stack of every failure, and writes logs that nobody keeps.
+_QUIET = {"RAY_AIR_NEW_OUTPUT": "0", "TUNE_PRINT_ALL_TRIAL_ERRORS": "0", "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1"}
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Ray and Optuna from writing on the screen how trials went, which their runs say; what is set stays so."""
+    ours = {name: value for name, value in _QUIET.items() if name not in os.environ}
+    logger = logging.getLogger("ray.tune")
+    level = logger.level
+    os.environ.update(ours)
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with quiet_optuna():
+            yield
+    finally:
+        logger.setLevel(level)
+        for name in ours:
+            os.environ.pop(name, None)
+
+
+@contextlib.contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Have signals handled as before once Ray is left, which keeps the handlers that it sets."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
+    before = {number: signal.getsignal(number) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _tuner(
@@ -124,7 +169,7 @@ def _cluster(options: SweepOptions) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    ray.init(num_cpus=options.parallel, include_dashboard=False, log_to_driver=False)
+    ray.init(num_cpus=options.parallel, include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
     try:
         yield
     finally:
@@ -151,7 +196,14 @@ class _Median(MedianStoppingRule):
     """Tune's median rule, that remembers which trials it stopped."""
 
     def __init__(self, options: SweepOptions) -> None:
-        super().__init__(time_attr=_STEP, grace_period=0, min_samples_required=options.prune_after, hard_stop=True)
+        super().__init__(
+            time_attr=_STEP,
+            grace_period=0,
+            min_samples_required=options.prune_after,
+            # It would pause trials until there are others to compare with; a command that is paused begins anew.
+            min_time_slice=math.inf,  # type: ignore[arg-type]  # a whole number is less than the time before the first
+            hard_stop=True,
+        )
         self.stopped: set[int] = set()
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:

@@ -50,7 +50,7 @@ class TrialEnd:
 
     Attributes:
         state: What became of it.
-        value: Of the metric; None where the trial has none.
+        value: Of the metric, a finite number; None where the trial has none.
         reason: Why it failed.
     """
 
@@ -95,10 +95,15 @@ def trial_of(run: Run) -> Trial:
         run_id=run.run_id,
         params=json.loads(tags[PARAMS_TAG]),
         state=State(tags.get(STATE_TAG, State.RUNNING)),
-        value=None if text is None else float(text),
+        value=_finite(text),
         reason=tags.get(REASON_TAG, ""),
         duration_s=None if run.end_time_ms is None else (run.end_time_ms - run.start_time_ms) / 1000,
     )
+
+
+def _finite(text: str | None) -> float | None:
+    value = math.nan if text is None else float(text)
+    return value if math.isfinite(value) else None
 
 
 def first_tags(parent_id: str, number: int, params: Mapping[str, Value]) -> dict[str, str]:

@@ -14,7 +14,7 @@ from typing import Any
 from holdfast.logs import get_logger
 from holdfast.training.sweeping.book import SweepBook
 from holdfast.training.sweeping.options import SweepOptions
-from holdfast.training.sweeping.optuna_engine import study_of
+from holdfast.training.sweeping.optuna_engine import quiet_optuna, study_of
 from holdfast.training.sweeping.process import text_of
 from holdfast.training.sweeping.records import State, Trial, as_row, best_of
 from holdfast.training.sweeping.space import Space
@@ -58,7 +58,7 @@ def _write_csv(folder: Path, trials: Sequence[Trial], space: Space) -> Path:
 
 def _write_json(folder: Path, trials: Sequence[Trial]) -> Path:
     path = folder / "trials.json"
-    path.write_text(json.dumps([as_row(trial) for trial in trials], indent=2), encoding="utf-8")
+    path.write_text(json.dumps([as_row(trial) for trial in trials], indent=2, allow_nan=False), encoding="utf-8")
     return path
 
 
@@ -71,10 +71,11 @@ def _plots(folder: Path, trials: Sequence[Trial], space: Space, options: SweepOp
         return []
     from optuna.visualization import matplotlib as plots
 
-    study = study_of(trials, space, options)
-    found = [_drawn(folder / "history.png", plots.plot_optimization_history, study, options.metric)]
-    if len(values) > 1:  # the importance of what changes nothing is not defined
-        found.append(_drawn(folder / "importance.png", plots.plot_param_importances, study, options.metric))
+    with quiet_optuna():
+        study = study_of(trials, space, options)
+        found = [_drawn(folder / "history.png", plots.plot_optimization_history, study, options.metric)]
+        if len(values) > 1:  # the importance of what changes nothing is not defined
+            found.append(_drawn(folder / "importance.png", plots.plot_param_importances, study, options.metric))
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,12 +16,14 @@ from holdfast.project import Project, open_project
 from holdfast.settings import Settings
 from holdfast.training.extras import need
 from holdfast.training.sweeping.book import SweepBook, read_about
-from holdfast.training.sweeping.options import SweepError, SweepOptions
+from holdfast.training.sweeping.options import SweepError, SweepOptions, SweepOptionsError
 from holdfast.training.sweeping.records import State, Trial, TrialEnd, best_of
+from holdfast.training.sweeping.sole import alone
 from holdfast.training.sweeping.space import Space, parse_space
 from holdfast.training.sweeping.work import Objective, TrialWork
 
 _log = get_logger(__name__)
+_KEEPS_ITS_OWN = "leave it out: a sweep that goes on keeps what it was begun with"
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,7 @@ def sweep(
         InvalidInputError: Space or options are not valid, or not those of the sweep that is resumed.
         MissingDependencyError: Optuna or Ray is not installed.
         NotFoundError: `resume` names no sweep.
+        RunStateError: Another process of this project is at work on the sweep to be resumed.
         SweepError: More trials failed than may, or none gave a value; the parent is FAILED.
         BackendUnavailableError: The server went away; `resume` goes on.
     """
@@ -88,9 +92,13 @@ def sweep(
     options = _options(options, about, chosen)
     dimensions = _space(space, about)
     need(("optuna", "ray") if options.engine == "ray" else ("optuna",), "a sweep", options.engine_extra)
-    book = _open_book(project, resume, dimensions, options, run_name)
-    work = TrialWork(book, objective, options, folder or Path.cwd())
-    return _run(work, dimensions)
+    with contextlib.ExitStack() as stack:
+        if resume is not None:
+            stack.enter_context(alone(project.settings, resume))
+        book = _open_book(project, resume, dimensions, options, run_name)
+        if resume is None:
+            stack.enter_context(alone(project.settings, book.parent_id))
+        return _run(TrialWork(book, objective, options, folder or Path.cwd()), dimensions)
 
 
 def _options(options: SweepOptions | None, about: Mapping[str, Any], chosen: dict[str, Any]) -> SweepOptions:
@@ -99,15 +107,13 @@ def _options(options: SweepOptions | None, about: Mapping[str, Any], chosen: dic
     if options is None:
         known = {key: about[key] for key in ("metric", "mode") if key in about}
         unknown = sorted(set(chosen) - {field.name for field in dataclasses.fields(SweepOptions)})
-        if unknown or "metric" not in known | chosen:
-            what = f"{', '.join(unknown)} is unknown" if unknown else "metric is missing"
-            raise InvalidInputError(f"The sweep's options are not valid: {what}.", "see SweepOptions")
-        options = SweepOptions(**(known | chosen))
+        if unknown:
+            raise SweepOptionsError(dict.fromkeys(unknown, "is unknown"))
+        options = SweepOptions(**({"metric": ""} | known | chosen))
     different = [key for key in ("metric", "mode") if about and about[key] != getattr(options, key)]
     if different:
-        raise InvalidInputError(
-            f"The sweep was begun with another {' and another '.join(different)}.", "leave it out with resume"
-        )
+        told = {key: f"= {getattr(options, key)}, and the sweep was begun with {about[key]}" for key in different}
+        raise SweepOptionsError(told, _KEEPS_ITS_OWN)
     return options
 
 
@@ -117,7 +123,7 @@ def _space(given: Mapping[str, Any] | None, about: Mapping[str, Any]) -> Space:
         return found
     space = parse_space(given or {})
     if about and space != about["space"]:
-        raise InvalidInputError("The sweep was begun with another space.", "leave the space out with resume")
+        raise SweepOptionsError({"space": "is another than the sweep was begun with"}, _KEEPS_ITS_OWN)
     return space
 
 
@@ -169,7 +175,11 @@ def _end_early(work: TrialWork, space: Space, error: BaseException) -> None:
         return  # it would be waited for once more; the parent stays RUNNING until the sweep is resumed
     try:
         work.book.end(status_for(type(error), error))
-        _report(work, work.book.trials(), space)
+        trials = work.book.trials()
+        if isinstance(error, SweepError):
+            error.run_id, error.trials = work.book.parent_id, tuple(trials)
+            error.best = best_of(trials, work.options.sign)
+        _report(work, trials, space)
     except HoldfastError as other:
         _log.error("the sweep's parent run is not complete", run=work.book.parent_id, reason=other.message)
 
@@ -196,10 +206,10 @@ def _report(work: TrialWork, trials: list[Trial], space: Space) -> None:
 def _result(work: TrialWork, trials: list[Trial]) -> SweepResult:
     best = best_of(trials, work.options.sign)
     if best is None:
-        reasons = [trial.reason for trial in trials if trial.reason]
+        failed = [trial for trial in trials if trial.reason]
         raise SweepError(
-            f"None of {len(trials)} trials gave a value of {work.options.metric}"
-            + (f"; the last that failed: {reasons[-1]}." if reasons else "."),
-            "look at sweep/output.txt of the trials' runs",
+            f"None of {len(trials)} trials of the sweep {work.book.parent_id} gave a value of {work.options.metric}"
+            + (f"; the last that failed, run {failed[-1].run_id}: {failed[-1].reason}." if failed else "."),
+            "see what a trial wrote: holdfast files get RUN_ID sweep/output.txt",
         )
     return SweepResult(work.book.parent_id, tuple(trials), best)

@@ -27,7 +27,8 @@ class Span:
         low: The least.
         high: The greatest.
         log: Whether it is searched on a logarithmic scale.
-        step: The distance of neighbours; None for 1 where they are whole numbers, else for any number between.
+        step: The distance of neighbours; None for 1 where they are whole numbers, else for any number between. Where
+            the steps do not lead to `high`, the last one below it is the greatest.
 
     The numbers are whole where `low`, `high` and `step` are.
     """
@@ -172,6 +173,8 @@ def _choice(values: Sequence[Any]) -> Choice:
     bad = [value for value in values if not isinstance(value, bool | int | float | str)]
     if bad:
         raise ValueError(f"{bad[0]!r} is neither number, text nor yes or no")
+    if any(isinstance(value, float) and not math.isfinite(value) for value in values):
+        raise ValueError("has a value that is no finite number")
     if not values:
         raise ValueError("has no values to choose from")
     if len({str(value) for value in values}) < len(values):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 import threading
@@ -96,9 +97,9 @@ class TrialWork:
         return self.book.end_by_value(run.run_id)
 
     def last_value(self, run_id: str) -> float | None:
-        """Return the metric's value at the last step that a trial logged; None where it logged none."""
+        """Return the metric's value at the last step that a trial logged; None where it logged none, or no number."""
         points = self.book.history(run_id)
-        return points[-1].value if points else None
+        return points[-1].value if points and math.isfinite(points[-1].value) else None
 
     # -- a command --------------------------------------------------------------------
 
