@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -87,6 +87,13 @@ class TwoInputs(nn.Module):
         return Found(mixed, best) if self.named else (mixed, (best,))
 
 
+_STRANGE: dict[str, Callable[[Tensor], Tensor]] = {
+    "nan": lambda y: y * torch.tensor([1.0, torch.nan]),
+    "infinite": lambda y: y / (len(y) - 16),  # the sample is well, and a random batch is not
+    "bfloat16": lambda y: y.bfloat16(),
+}
+
+
 class Faulty(nn.Module):
     """A module with a fault of choice."""
 
@@ -106,7 +113,7 @@ class Faulty(nn.Module):
             return y if x.shape[0] == 2 else -y
         if self.fault == "raises":
             raise ValueError("no such thing")
-        return y
+        return _STRANGE[self.fault](y) if self.fault in _STRANGE else y
 
 
 def test_convnext(folder: Path) -> None:
@@ -172,6 +179,9 @@ def test_two_inputs(folder: Path, by_name: bool) -> None:
         ("exported", "parity", r"output output of a random batch of \d+: the greatest difference is 0\.01"),
         ("dropout", "run", "differently the second time"),
         ("raises", "run", "no such thing"),
+        ("nan", "run", r"2 of 4 values of output output of a sample batch of 2 are NaN or infinite"),
+        ("infinite", "run", r"of a random batch of \d+ are NaN or infinite"),
+        ("bfloat16", "run", "output is bfloat16"),
     ],
 )
 def test_faults(folder: Path, fault: str, step: str, said: str) -> None:
@@ -237,6 +247,11 @@ def test_arguments(folder: Path) -> None:
         ([1.0], "float, no tensor"),
         (torch.tensor(1.0), "batch sizes are 0"),
         ((), "there is none"),
+        (3, "input input is a int"),
+        (None, "input input is None, no tensor"),
+        ((torch.ones(2, 3), None), "input input_1 is None, no tensor"),
+        ({"mel": torch.ones(2, 3), "power": None}, r"used: input power is None, no tensor\."),
+        ({"mel": torch.ones(2, 3, dtype=torch.bfloat16)}, r"used: input mel is bfloat16, a type that NumPy has not\."),
     ]:
         with pytest.raises(InvalidInputError, match=said):
             export_onnx(Faulty(""), sample, into=folder)
@@ -251,6 +266,10 @@ def test_arguments(folder: Path) -> None:
     with pytest.raises(InvalidInputError, match="in the sample float32"):
         export_onnx(Faulty(""), torch.ones(1, 3), check_inputs=[torch.ones(2, 4)], into=folder)
     assert list(folder.iterdir()) == []
+    for place in (file := folder.with_name("file"), file / "below", Path("/proc/holdfast")):
+        file.touch()
+        with pytest.raises(InvalidInputError, match="cannot be written to"):
+            export_onnx(Faulty(""), torch.ones(1, 3), into=place)
 
 
 def test_opset(folder: Path) -> None:

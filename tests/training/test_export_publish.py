@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -180,6 +182,12 @@ def test_best(tracker: MLflowTracker, tmp_path: Path) -> None:
         find_module(project, f"run:{worse}", tmp_path / "scratch")
     with pytest.raises(NotFoundError, match="has a number for 'val/acc'"):
         find_module(project, "best:val/acc:max", tmp_path / "scratch")
+    with pytest.raises(InvalidInputError, match="'mxa' is neither min nor max") as wrong:
+        find_module(project, "best:val/loss:mxa", tmp_path / "scratch")
+    assert wrong.value.hint == "say --from best:val/loss:min or --from best:val/loss:max"
+    _finished(tracker, **{"top:k": 1.0})
+    with pytest.raises(NotFoundError, match="has 0 checkpoints"):
+        find_module(project, "best:top:k", tmp_path / "scratch")
     with pytest.raises(NotFoundError, match="no checkpoint 'nothing'"):
         find_module(project, "nothing", tmp_path / "scratch")
 
@@ -196,8 +204,12 @@ def test_checkpoints(tracker: MLflowTracker, tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="'x:float99:3'"):
         find_module(project, path, tmp_path, module=name, inputs=["x:float99:3"])
     unsafe = str(_checkpoint(tmp_path / "b.ckpt", Net(), extra=ParityRule()))
-    with pytest.raises(ExportError, match="holds Python objects"):
+    with pytest.raises(
+        ExportError, match=r"holds Python objects \(holdfast\.training\.export\.rules\.ParityRule\)"
+    ) as told:
         find_module(project, unsafe, tmp_path, module=name)
+    assert "\x1b" not in told.value.message
+    assert "weights_only" not in told.value.message
     assert find_module(project, unsafe, tmp_path, module=name, trust_checkpoint=True).module.hparams["width"] == 4
     other = str(_checkpoint(tmp_path / "c.ckpt", Apart()))
     with pytest.raises(ExportError, match="cannot be built"):
@@ -225,3 +237,31 @@ def test_command(tracker: MLflowTracker, tmp_path: Path) -> None:
     refused = CliRunner().invoke(app, [*call, "--rtol", "0", "--atol", "0", "--no-register", "--opset", "99"])
     assert isinstance(refused.exception, InvalidInputError)
     assert [item.version for item in ModelRegistry(project).versions("located")] == [1]
+    # A folder that cannot be one is refused before a checkpoint is looked for.
+    (tmp_path / "file").touch()
+    placed = CliRunner().invoke(app, ["export", "onnx", "--from", "best:none", "--into", str(tmp_path / "file")])
+    assert isinstance(placed.exception, InvalidInputError)
+    assert "cannot be written to" in placed.exception.message
+    assert placed.exception.hint == "give another folder: --into FOLDER"
+
+
+def test_hints_name_options() -> None:
+    """What a person reads who wrote a command: no argument of Python is in any hint of the library by then."""
+    hints = [
+        hint for path in Path(export_command.__file__).parents[1].glob("training/export/*.py") for hint in _hints(path)
+    ]
+    assert len(hints) > 15
+    arguments = re.compile(
+        r"\w+=(?!self)|ParityRule|QuantizeRule|\b(quantize|output_names|sample_inputs|dynamic_batch)\b"
+    )
+    # In front of the translation it is these that the expression has to find.
+    assert sum(bool(arguments.search(hint)) for hint in hints) > 5
+    assert [hint for hint in hints if arguments.search(export_command.as_options(hint))] == []
+
+
+def _hints(path: Path) -> Iterator[str]:
+    """The second argument of every error that a file raises, as far as it is written there."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "").endswith("Error") and len(node.args) > 1:
+            parts = [part.value for part in ast.walk(node.args[1]) if isinstance(part, ast.Constant)]
+            yield "".join(str(part) for part in parts)

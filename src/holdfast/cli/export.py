@@ -2,16 +2,42 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from holdfast.errors import HoldfastError
 
 if TYPE_CHECKING:
     from holdfast.cli.output import Output
     from holdfast.training.export.best import Chosen
     from holdfast.training.export.exporting import OnnxExport
     from holdfast.training.export.publishing import Publication
+
+# Errors of the library name arguments of Python; here each is said as the option that it is.
+_AS_OPTIONS = (
+    ("ParityRule(rtol=…, atol=…), or --rtol and --atol", "--rtol and --atol"),
+    ("the attributes of ParityRule and QuantizeRule", "--rtol and --atol: numbers of 0 or more"),
+    (
+        "leave quantize out, calibrate it with real batches (QuantizeRule(calibration=…)), or allow more",
+        "leave out --int8",
+    ),
+    ("leave quantize out", "leave out --int8"),
+    ("give dynamic_batch=False", "--no-dynamic-batch"),
+    ("give output_names, one different name for each", "give --output NAME for each, all different"),
+    ("give another folder with into=…", "give another folder: --into FOLDER"),
+    ("give sample_inputs that its forward takes", "give --input NAME:DTYPE:DIMS as its forward takes them"),
+    ("give sample_inputs with values as they are in use", "set example_input_array to values as they are in use"),
+    (
+        "give a tensor, a tuple of tensors, or a dictionary of them, each with the batch as first dimension and of a "
+        "type such as float32",
+        "give --input NAME:DTYPE:DIMS for each (x:float32:1x3x128x32), or mend the module's example_input_array",
+    ),
+    ('use mode="min" or mode="max"', "say --from best:METRIC:min or --from best:METRIC:max"),
+)
 
 _app = typer.Typer(help="Bring trained models to other formats.", no_args_is_help=True)
 
@@ -62,10 +88,14 @@ def onnx(
     from holdfast.core.uris import slug
     from holdfast.errors import InvalidInputError
     from holdfast.training.export import ParityRule, export_onnx, find_module, publish
+    from holdfast.training.export.folder import check_folder
 
     project, target, out = open_existing(), parse_stage(stage), get_output(json)
     _import_from_here()
-    with tempfile.TemporaryDirectory(prefix="holdfast-export-") as scratch:
+    kept = into or (None if register else Path("onnx"))
+    with _said_as_options(), tempfile.TemporaryDirectory(prefix="holdfast-export-") as scratch:
+        # What is said wrongly is refused before anything is fetched.
+        rule, folder = ParityRule(rtol=rtol, atol=atol), check_folder(kept or Path(scratch) / "onnx")
         chosen = find_module(
             project,
             source,
@@ -85,15 +115,32 @@ def onnx(
             output_names=outputs or None,
             opset=opset,
             dynamic_batch=dynamic_batch,
-            checks=ParityRule(rtol=rtol, atol=atol),
+            checks=rule,
             quantize="int8" if int8 else None,
-            into=into or (Path(scratch) / "onnx" if register else Path("onnx")),
+            into=folder,
         )
         published = None
         if register and chosen.run_id is not None:
             wanted = name or f"{slug(project.settings.experiment_name)}-onnx"
             published = publish(project, made, chosen.run_id, model_name=wanted, stage=target)
-    _show(out, chosen, made, published, is_kept=into is not None or not register)
+    _show(out, chosen, made, published, is_kept=kept is not None)
+
+
+@contextlib.contextmanager
+def _said_as_options() -> Iterator[None]:
+    """Have the hints of errors name options, and not arguments of Python."""
+    try:
+        yield
+    except HoldfastError as error:
+        error.hint = as_options(error.hint)
+        raise
+
+
+def as_options(hint: str) -> str:
+    """Return a hint of the library as one for the command line."""
+    for argument, option in _AS_OPTIONS:
+        hint = hint.replace(argument, option)
+    return hint
 
 
 def _import_from_here() -> None:

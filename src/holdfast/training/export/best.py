@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import pickle
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from holdfast.backend.entities import Run
 from holdfast.errors import InvalidInputError, NotFoundError
 from holdfast.project import Project
 from holdfast.tracking.best import BestRun, check_mode, find_best
+from holdfast.training.export.checkpoint import load_checkpoint, peek
 from holdfast.training.export.failure import ExportError, in_short
 from holdfast.training.lightning.checkpoint_file import NAME
 from holdfast.training.lightning.mirror import safe_name
@@ -119,6 +119,13 @@ def _best_run(project: Project, wanted: str) -> tuple[Run, float]:
     # A pipeline logs the value of the best checkpoint; the last one of the metric is that of the last epoch.
     found = [find_best(project, ids, one, mode) for one in (f"best/{metric}", metric)]
     pairs = [(item.run, item.value) for item in found if item.run is not None and item.value is not None]
+    if not pairs and metric == wanted and colon and word:
+        # Names of metrics may hold colons: only where no run has one of that name is it a mode.
+        raise InvalidInputError(
+            f"{word!r} is neither min nor max, and no run of experiment {project.settings.experiment_name!r} has a "
+            f"number for {wanted!r}.",
+            f"say --from best:{name}:min or --from best:{name}:max",
+        )
     if not pairs:
         raise _no_run(project, metric, found[1])
     return (min if mode == "min" else max)(pairs, key=lambda pair: pair[1])
@@ -161,7 +168,7 @@ def _noted_best(path: Path, trust: bool) -> tuple[Path, str] | None:
 
     The callbacks' state is plain whatever else the checkpoint holds, but it cannot be read apart from that.
     """
-    states = _peek(path, trust).get("callbacks", {})
+    states = peek(path, trust).get("callbacks", {})
     found = [state for key, state in states.items() if str(key).startswith("ModelCheckpoint")]
     best = next((state for state in found if state.get("best_model_path")), None)
     if best is None:
@@ -172,43 +179,8 @@ def _noted_best(path: Path, trust: bool) -> tuple[Path, str] | None:
 
 def _is_of(path: Path, run_id: str, trust: bool) -> bool:
     """Whether a file of this machine is a checkpoint of a run; it says itself which."""
-    said = _peek(path, trust).get("holdfast") if path.is_file() else None
+    said = peek(path, trust).get("holdfast") if path.is_file() else None
     return isinstance(said, Mapping) and said.get("run_id") == run_id
-
-
-def _peek(path: Path, trust: bool) -> Mapping[str, Any]:
-    """Return what a checkpoint holds without reading its tensors; nothing where it cannot be read."""
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=not trust, mmap=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError):
-        return {}
-    return content if isinstance(content, Mapping) else {}
-
-
-def load_checkpoint(path: Path, trust: bool = False) -> Mapping[str, Any]:
-    """Return what a checkpoint of Lightning holds, on the CPU.
-
-    Raises:
-        ExportError: It is damaged, is none, or holds Python objects and is not trusted.
-    """
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=not trust)
-    except pickle.UnpicklingError as error:
-        raise ExportError(
-            f"The checkpoint {path.name} holds Python objects, which can run code when it is loaded, or is damaged: "
-            f"{in_short(error, 200)}.",
-            "if you know where it comes from: --trust-checkpoint",
-            step="checkpoint",
-        ) from None
-    except Exception as error:
-        raise ExportError(
-            f"The checkpoint {path.name} cannot be read: {in_short(error, 200)}.",
-            "fetch it again (holdfast files get)",
-            step="checkpoint",
-        ) from None
-    if not isinstance(content, Mapping) or "state_dict" not in content:
-        raise ExportError(f"{path.name} is no checkpoint of Lightning.", _HOW, step="checkpoint")
-    return content
 
 
 # -- the module -----------------------------------------------------------------------
@@ -257,7 +229,7 @@ def _own_inputs(module: LightningModule) -> tuple[Any, tuple[str, ...]]:
         )
     if isinstance(sample, Mapping):
         return sample, tuple(sample)
-    count = 1 if isinstance(sample, torch.Tensor) else len(sample)
+    count = len(sample) if isinstance(sample, list | tuple) else 1
     return sample, tuple(inspect.signature(module.forward).parameters)[:count]
 
 

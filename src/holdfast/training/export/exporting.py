@@ -24,6 +24,7 @@ from holdfast.training.export.facts import (
     versions,
 )
 from holdfast.training.export.failure import ExportError
+from holdfast.training.export.folder import check_folder
 from holdfast.training.export.graph import OnnxSession, check_graph, check_opset, write_graph
 from holdfast.training.export.inputs import Inputs, as_inputs
 from holdfast.training.export.parity import ParityReport, compare, make_batches, refuse_if_apart
@@ -160,15 +161,14 @@ def export_onnx(
     Raises:
         ExportError: A step failed; says which, and what differed. No file is left then, and those of an earlier export
             stay.
-        InvalidInputError: Inputs, names, opset or a rule are not valid.
+        InvalidInputError: Inputs, names, opset, a rule or the folder are not valid.
     """
     rule, int8 = checks or ParityRule(), quantize_rule(quantize)
     chosen = check_opset(opset)
     sample = as_inputs(sample_inputs, input_names)
     given = [as_inputs(one, sample.names, sample) for one in check_inputs]
     calibration = [as_inputs(one, sample.names, sample) for one in (int8.calibration if int8 else None) or ()]
-    folder = Path(tempfile.mkdtemp(prefix="holdfast-onnx-")) if into is None else Path(into)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="holdfast-onnx-")) if into is None else check_folder(Path(into))
     batches = make_batches(sample, given, rule, dynamic_batch)
     with tempfile.TemporaryDirectory(prefix=".export-", dir=folder) as scratch, at_rest(module):
         path = Path(scratch) / NAME
@@ -189,14 +189,16 @@ def _references(
     """Return what PyTorch answers to each batch, and make sure that it would again.
 
     Raises:
-        ExportError: It cannot run one, or gives another answer the second time.
+        ExportError: It cannot run one, gives another answer the second time, or one that is not finite.
     """
     references = [run_module(module, batch, output_names) for _, batch in batches]
+    for (source, batch), answers in zip(batches, references, strict=True):
+        _refuse_infinite(module, source, batch, answers)
     # The largest, in which what is random has the least chance to come out the same.
     place = max(range(len(batches)), key=lambda number: batches[number][1].batch_size)
     again = run_module(module, batches[place][1], output_names)
     for name, value in references[place].items():
-        if not np.array_equal(value, again[name], equal_nan=value.dtype.kind in "fc"):
+        if not np.array_equal(value, again[name]):
             raise ExportError(
                 f"{type(module).__name__} answers the same batch differently the second time, in eval mode: output "
                 f"{name} differs by up to {np.max(np.abs(value.astype(float) - again[name].astype(float))):.3g}.",
@@ -204,6 +206,24 @@ def _references(
                 step="run",
             )
     return references
+
+
+def _refuse_infinite(module: nn.Module, source: str, batch: Inputs, answers: Arrays) -> None:
+    """Make sure that PyTorch's own answers are numbers: what agrees with NaN says nothing of a model.
+
+    Raises:
+        ExportError: They are not all.
+    """
+    for name, value in answers.items():
+        bad = int(np.count_nonzero(~np.isfinite(value))) if value.dtype.kind in "fc" else 0
+        if bad:
+            raise ExportError(
+                f"{type(module).__name__} itself, in PyTorch, does not answer with finite numbers: {bad} of "
+                f"{value.size} values of output {name} of a {source} batch of {batch.batch_size} are NaN or infinite.",
+                "train it anew, or from an earlier checkpoint; or, where its weights are well, give sample_inputs with "
+                "values as they are in use",
+                step="run",
+            )
 
 
 def _measured(

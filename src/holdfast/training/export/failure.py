@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 from holdfast.errors import HoldfastError
+
+_STYLE = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
 class ExportError(HoldfastError):
@@ -24,7 +28,7 @@ class ExportError(HoldfastError):
 
 
 def in_short(error: BaseException, length: int = 400) -> str:
-    """Return what an error of another library says, on one line."""
-    text = " ".join(str(error).split())
+    """Return what an error of another library says, on one line, without a terminal's bold and colours."""
+    text = " ".join(_STYLE.sub("", str(error)).split())
     shown = text if len(text) <= length else f"{text[: length - 1]}…"
     return f"{type(error).__name__}: {shown}" if shown else type(error).__name__

@@ -68,36 +68,66 @@ def as_inputs(sample: Any, names: Sequence[str] | None, like: Inputs | None = No
         InvalidInputError: Says everything that is wrong.
     """
     keys = tuple(map(str, sample)) if isinstance(sample, Mapping) else None
-    found = tuple(sample.values()) if isinstance(sample, Mapping) else sample
-    tensors = (found,) if isinstance(found, Tensor) else tuple(found)
+    tensors = _each(sample)
     default = keys or tuple("input" if place == 0 else f"input_{place}" for place in range(len(tensors)))
     chosen = default if names is None else tuple(names)
     problems = _problems(tensors, chosen) or ([] if like is None else _unlike(tensors, keys, like))
     if problems:
         raise InvalidInputError(
             f"The inputs cannot be used: {'; '.join(problems)}.",
-            "give a tensor, a tuple of tensors, or a dictionary of them, each with the batch as first dimension",
+            "give a tensor, a tuple of tensors, or a dictionary of them, each with the batch as first dimension and "
+            "of a type such as float32",
         )
     return Inputs(chosen, tuple(tensor.detach().cpu() for tensor in tensors), keys)
+
+
+def _each(sample: Any) -> tuple[Any, ...]:
+    if isinstance(sample, Mapping):
+        return tuple(sample.values())
+    return tuple(sample) if isinstance(sample, list | tuple) else (sample,)
 
 
 def _problems(tensors: tuple[Any, ...], names: tuple[str, ...]) -> list[str]:
     if not tensors:
         return ["there is none"]
-    problems = [
-        f"input {place} is a {type(tensor).__name__}, no tensor"
-        for place, tensor in enumerate(tensors)
-        if not isinstance(tensor, Tensor)
-    ]
+    # What an input is named is worth saying only where each has a name.
+    shown = names if len(names) == len(tensors) else tuple(map(str, range(len(tensors))))
+    problems = [problem for name, tensor in zip(shown, tensors, strict=True) if (problem := _unfit(name, tensor))]
+    if problems:
+        return problems
     if len(names) != len(tensors):
         problems.append(f"there are {len(tensors)} and {len(names)} names for them ({', '.join(names)})")
     if len(set(names)) != len(names) or not all(names):
         problems.append(f"their names are empty, or not all different ({', '.join(names)})")
-    whole = [tensor for tensor in tensors if isinstance(tensor, Tensor)]
-    sizes = sorted({tensor.shape[0] if tensor.ndim else 0 for tensor in whole})
+    sizes = sorted({tensor.shape[0] if tensor.ndim else 0 for tensor in tensors})
     if len(sizes) > 1 or 0 in sizes:
         problems.append(f"their batch sizes are {', '.join(map(str, sizes))}; one size of 1 or more is wanted")
     return problems
+
+
+def _unfit(name: str, tensor: Any) -> str:
+    """Return why an input cannot be one; nothing where it can."""
+    if tensor is None:
+        return f"input {name} is None, no tensor"
+    if not isinstance(tensor, Tensor):
+        return f"input {name} is a {type(tensor).__name__}, no tensor"
+    if not in_numpy(tensor):
+        return f"input {name} is {name_of(tensor.dtype)}, a type that NumPy has not"
+    return ""
+
+
+def in_numpy(tensor: Tensor) -> bool:
+    """Whether NumPy has a tensor's type; it has neither bfloat16 nor the floats of 8 bits."""
+    try:
+        torch.empty(0, dtype=tensor.dtype).numpy()
+    except (TypeError, RuntimeError):
+        return False
+    return True
+
+
+def name_of(dtype: torch.dtype) -> str:
+    """Return a type's name, as `bfloat16`."""
+    return str(dtype).removeprefix("torch.")
 
 
 def _unlike(tensors: tuple[Tensor, ...], keys: tuple[str, ...] | None, like: Inputs) -> list[str]:
@@ -111,7 +141,7 @@ def _unlike(tensors: tuple[Tensor, ...], keys: tuple[str, ...] | None, like: Inp
 
 
 def _kind(tensor: Tensor) -> str:
-    return f"{str(tensor.dtype).removeprefix('torch.')} {('batch', *tensor.shape[1:])}".replace("'", "")
+    return f"{name_of(tensor.dtype)} {('batch', *tensor.shape[1:])}".replace("'", "")
 
 
 def _drawn(tensor: Tensor, size: int, generator: torch.Generator) -> Tensor:

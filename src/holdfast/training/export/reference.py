@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from holdfast.errors import InvalidInputError
 from holdfast.training.export.failure import ExportError, in_short
-from holdfast.training.export.inputs import Inputs
+from holdfast.training.export.inputs import Inputs, in_numpy, name_of
 from holdfast.training.export.rules import Arrays
 
 
@@ -101,4 +101,13 @@ def run_module(module: nn.Module, inputs: Inputs, names: Sequence[str] | None) -
             "give sample_inputs that its forward takes",
             step="run",
         ) from error
-    return {name: value.detach().numpy().copy() for name, value in named_outputs(output, names).items()}
+    found = named_outputs(output, names)
+    strange = [f"{name} is {name_of(value.dtype)}" for name, value in found.items() if not in_numpy(value)]
+    if strange:
+        raise ExportError(
+            f"The outputs of {type(module).__name__} cannot be compared: {', '.join(strange)}, a type that NumPy has "
+            "not.",
+            "have forward return float32 (output.float())",
+            step="run",
+        )
+    return {name: value.detach().numpy().copy() for name, value in found.items()}

@@ -21,7 +21,7 @@ class ParityRule:
     """How the exported model is compared with PyTorch.
 
     A value `a` of onnxruntime agrees with `b` of PyTorch where |a - b| <= atol + rtol |b|, as with `numpy.allclose`;
-    NaN agrees with NaN, and an infinity with the same one. Shapes and types must be the same.
+    PyTorch's values must be finite, and shapes and types the same.
 
     Attributes:
         batches: How many random batches, besides the sample inputs and those that are given.
@@ -97,4 +97,6 @@ def _is_tolerance(value: float) -> bool:
 
 def _refuse(what: str, problems: list[str]) -> None:
     if problems:
-        raise InvalidInputError(f"{what} is not valid: {'; '.join(problems)}.", "see its attributes")
+        raise InvalidInputError(
+            f"{what} is not valid: {'; '.join(problems)}.", "see the attributes of ParityRule and QuantizeRule"
+        )
