@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,10 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from .dataset import Arrays, SceneCounts, build, load
+from holdfast.errors import InvalidInputError
+
+from .dataset import Arrays, SceneCounts, build, hash_dataset
+from .dataset import Dataset as SceneFiles
 from .local_frame import FRAME
 from .scene import SimulatorConfig
 
@@ -73,6 +77,7 @@ class ScenesDataModule(LightningDataModule):
         super().__init__()
         self.scenes, self.seed, self.batch_size, self.num_workers = scenes, seed, batch_size, num_workers
         self.folder, self.config, self.simulating = folder, config or SimulatorConfig(), simulating
+        self._files: SceneFiles | None = None
         self._splits: dict[str, Arrays] | None = None
 
     def prepare_data(self) -> None:
@@ -86,12 +91,39 @@ class ScenesDataModule(LightningDataModule):
     def splits(self) -> dict[str, Arrays]:
         """Return the arrays of `train`, `val` and `test`, simulated if they are not there yet."""
         if self._splits is None:
-            self._splits = load(self._build())
+            self._splits = self._build().arrays()
         return self._splits
 
-    def _build(self) -> Path:
-        counts = SceneCounts.split(self.scenes)
-        return build(self.config, self.seed, counts, self.folder, self.simulating).folder
+    def _build(self) -> SceneFiles:
+        # Once: each time, all files are read to see that they are whole.
+        if self._files is None:
+            self._files = build(self.config, self.seed, SceneCounts.split(self.scenes), self.folder, self.simulating)
+        return self._files
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps of the data, so that it is judged on the scenes that it has not learnt."""
+        return {
+            "scenes": self.scenes,
+            "seed": self.seed,
+            "config": asdict(self.config),
+            "key": hash_dataset(self.config, self.seed, SceneCounts.split(self.scenes)),
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Make sure that a checkpoint goes on with its own scenes: other splits hold scenes that it has learnt.
+
+        Raises:
+            InvalidInputError: Its scenes are others.
+        """
+        own = self.state_dict()
+        if state_dict["key"] == own["key"]:
+            return
+        learnt, here = (f"{one['scenes']} scenes of seed {one['seed']}" for one in (state_dict, own))
+        others = f"on {learnt}, and not {here}" if learnt != here else "with another simulator, or other features"
+        raise InvalidInputError(
+            f"The checkpoint was trained {others}.",
+            f"say --scenes {state_dict['scenes']} --data-seed {state_dict['seed']}" if learnt != here else "train anew",
+        )
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Return shuffled batches."""

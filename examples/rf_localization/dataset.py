@@ -2,8 +2,9 @@
 
 A data set's folder is named by the hash of everything its numbers depend on: the simulator's
 configuration, the receivers, the versions of simulator and features, the seed and the counts. It is
-written under another name and renamed when it is whole, so a folder of that name is always whole.
-One process builds at a time; others that want the same wait for it and find it done.
+written under another name and renamed when it is whole, so a folder of that name was whole once. Whether
+it still is, its manifest tells, which has the size and the SHA-256 of every file: one that is damaged is
+built again. One process builds at a time; others that want the same wait for it and find it done.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from holdfast.errors import DataError, InvalidInputError
+from holdfast.logs import get_logger
 
 from .features import FEATURE_VERSION
 from .generation import Progress, Recipe, SceneCounts, allocate, generate, list_arrays, open_array
@@ -34,7 +36,9 @@ __all__ = ["SPLITS", "Arrays", "Dataset", "Progress", "SceneCounts", "build", "h
 
 SPLITS = ("train", "val", "test")
 
+_log = get_logger(__name__)
 _MANIFEST = "manifest.json"
+_FILES = len(SPLITS) * len(list_arrays(SimulatorConfig()))
 _BAR_WIDTH = 30
 
 
@@ -53,6 +57,10 @@ class Dataset:
     key: str
     counts: SceneCounts
     built: bool
+
+    def arrays(self) -> dict[str, Arrays]:
+        """Opens the arrays of "train", "val" and "test", as memory maps; `build` has just checked them."""
+        return _open(self.folder)
 
 
 @dataclass(frozen=True)
@@ -99,6 +107,7 @@ def build(
 
     Raises:
         InvalidInputError: The configuration, a count or the number of workers makes no data set.
+        DataError: The folder cannot be written to, or a damaged data set in it not be replaced.
         HoldfastError: The disk is full, or a worker was killed. Nothing is left of the build.
     """
     config.check()
@@ -106,14 +115,14 @@ def build(
     home = folder or Path.cwd() / ".cache" / "rf_localization"
     recipe = Recipe(config, seed, counts)
     key = hash_dataset(config, seed, counts)
-    if _is_whole(home / key):
+    if not _find_damage(home / key):
         return Dataset(home / key, key, counts, built=False)
-    home.mkdir(parents=True, exist_ok=True)
-    with _hold(home / f"{key}.lock"):
-        missing = not _is_whole(home / key)
-        if missing:
+    with _refused_by_the_system(home / key), _hold(home / f"{key}.lock"):
+        damage = _find_damage(home / key)
+        if damage:
+            _clear(home / key, damage)
             _build(home / key, recipe, workers or os.cpu_count() or 1, progress or _show)
-    return Dataset(home / key, key, counts, built=missing)
+    return Dataset(home / key, key, counts, built=bool(damage))
 
 
 def load(folder: Path) -> dict[str, Arrays]:
@@ -122,8 +131,13 @@ def load(folder: Path) -> dict[str, Arrays]:
     Raises:
         DataError: The folder holds no whole data set.
     """
-    if not _is_whole(folder):
-        raise DataError(f"{folder} holds no whole data set", hint="build it with dataset.build")
+    damage = _find_damage(folder)
+    if damage:
+        raise DataError(f"{folder} holds no whole data set: {damage}", hint="build it with dataset.build")
+    return _open(folder)
+
+
+def _open(folder: Path) -> dict[str, Arrays]:
     names = list_arrays(SimulatorConfig())
     return {split: Arrays(**{name: open_array(folder, split, name, "r") for name in names}) for split in SPLITS}
 
@@ -149,13 +163,54 @@ def _check(seed: int, counts: SceneCounts, workers: int | None) -> None:
         raise InvalidInputError("no data set can be built: " + "; ".join(problems))
 
 
-def _is_whole(folder: Path) -> bool:
-    return (folder / _MANIFEST).is_file()
+def _find_damage(folder: Path) -> str:
+    """Gives what is wrong with a data set; nothing where it is whole."""
+    if not folder.exists():
+        return "it is not there"
+    try:
+        files = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))["files"]
+        problems = [_compare(folder / name, *known) for name, known in files.items()]
+    except FileNotFoundError as error:
+        return f"{Path(error.filename).name} is missing"
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return f"its files cannot be checked ({type(error).__name__})"
+    return next(filter(None, problems), "" if len(files) == _FILES else "its manifest does not name all files")
+
+
+def _compare(path: Path, size_bytes: int, sha256: str) -> str:
+    found = path.stat().st_size
+    if found != size_bytes:
+        return f"{path.name} has {found:,} bytes, and was written with {size_bytes:,}"
+    return "" if _hash_file(path) == sha256 else f"{path.name} holds other numbers than were written"
+
+
+def _hash_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def _refused_by_the_system(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"the data set {target} cannot be built: {error.strerror or type(error).__name__}",
+            hint="delete it, or choose another folder: --data-dir FOLDER",
+        ) from error
+
+
+def _clear(target: Path, damage: str) -> None:
+    """Deletes a data set that is damaged; whoever has its files open keeps them."""
+    if target.exists():
+        _log.warning("a data set is damaged, and simulated again", folder=str(target), damage=damage)
+        shutil.rmtree(target)
 
 
 @contextmanager
 def _hold(path: Path) -> Iterator[None]:
     """Holds the lock that one builder of a data set has; it falls with the process that holds it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
@@ -169,7 +224,9 @@ def _build(target: Path, recipe: Recipe, workers: int, progress: Progress) -> No
     try:
         allocate(part, recipe)
         generate(part, recipe, workers, progress)
-        (part / _MANIFEST).write_text(_describe(recipe) + "\n", encoding="utf-8")
+        files = {path.name: [path.stat().st_size, _hash_file(path)] for path in sorted(part.iterdir())}
+        manifest = json.loads(_describe(recipe)) | {"files": files}
+        (part / _MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
         for path in (*sorted(part.iterdir()), part):
             _sync(path)
         part.rename(target)

@@ -155,8 +155,9 @@ def tell(story: Story, data_dir: str | None) -> None:
     Raises:
         HoldfastError: A part failed; what was done before stays.
     """
-    from .train import TrainingOptions, make_data
+    from .train import TrainingOptions, make_data, spare_a_core
 
+    spare_a_core()
     began_s = time.monotonic()
     tracker = MLflowTracker(settings=story.settings)
     training = load_training_config(None, {"scenes": story.plan.scenes, "data_dir": data_dir}, TrainingOptions)

@@ -2,7 +2,7 @@
 
     python -m holdfast_examples.rf_localization.evaluate outputs/RUN_ID/epoch-….ckpt
 
-shows it for a checkpoint of `train`, on the test scenes that it was not trained on.
+shows it for a checkpoint of `train`, on the test scenes that it was not trained on: it knows itself which these are.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from holdfast.cli.output import Output, get_output
 from holdfast.errors import HoldfastError, InvalidInputError
+from holdfast.training.export.failure import in_short
 
 from .baselines import centroid, power_weighted_centroid
 from .dataset import Arrays
@@ -26,6 +28,9 @@ from .features import measured_of
 from .local_frame import FRAME, haversine_km
 from .multilateration import multilaterate
 from .scene import SimulatorConfig
+
+if TYPE_CHECKING:
+    from .data_module import ScenesDataModule
 
 _Floats = npt.NDArray[np.float64]
 Predict = Callable[[npt.NDArray[np.float32], npt.NDArray[np.float32]], tuple[_Floats, _Floats]]
@@ -140,7 +145,7 @@ def load_checkpoint(path: Path) -> Predict:
         module = LocalizationModule.load_from_checkpoint(path, map_location="cpu", weights_only=True).eval()
     except (OSError, RuntimeError, KeyError, TypeError, ValueError, UnpicklingError) as error:
         raise InvalidInputError(
-            f"{path} is no checkpoint of this example: {str(error).splitlines()[0]}.", "give one that train.py wrote"
+            f"{path} is no checkpoint of this example: {in_short(error, 160)}.", "give one that train.py wrote"
         ) from None
 
     def predict(images: npt.NDArray[np.float32], measurements: npt.NDArray[np.float32]) -> tuple[_Floats, _Floats]:
@@ -149,6 +154,37 @@ def load_checkpoint(path: Path) -> Predict:
         return positions.double().numpy(), sigmas.double().numpy()
 
     return predict
+
+
+def scenes_of(path: Path, scenes: int | None, seed: int | None, folder: Path | None) -> ScenesDataModule:
+    """Return the scenes that a checkpoint was trained on.
+
+    Args:
+        path: The checkpoint.
+        scenes: How many they are, where it does not say so itself.
+        seed: Of the simulator, likewise.
+        folder: Where data sets are kept.
+
+    Raises:
+        InvalidInputError: It says that they were others; or says nothing, and they are not given.
+    """
+    import torch
+
+    from .data_module import ScenesDataModule
+
+    said = torch.load(path, map_location="cpu", weights_only=True, mmap=True).get(ScenesDataModule.__qualname__)
+    known: Mapping[str, Any] = said or {"scenes": scenes, "seed": seed}
+    if None in (known["scenes"], known["seed"]):
+        raise InvalidInputError(f"{path} does not say on which scenes it was trained.", "give --scenes and --data-seed")
+    try:
+        config = SimulatorConfig(**known.get("config", {}))
+    except TypeError as error:
+        raise InvalidInputError(f"{path} was trained with another simulator: {error}.", "train anew") from None
+    count = known["scenes"] if scenes is None else scenes
+    data = ScenesDataModule(count, known["seed"] if seed is None else seed, folder=folder, config=config)
+    if said is not None:
+        data.load_state_dict(said)
+    return data
 
 
 def show(out: Output, found: Evaluation) -> None:
@@ -164,27 +200,19 @@ def show(out: Output, found: Evaluation) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Evaluate a checkpoint; return the exit code."""
-    from holdfast.training.config import load_training_config
-
-    from .train import TrainingOptions, make_data
-
     parser = argparse.ArgumentParser(prog="python -m holdfast_examples.rf_localization.evaluate")
     parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("--scenes", type=int, default=6000, help="how many were simulated for it [6000]")
-    parser.add_argument("--data-seed", type=int, default=1, help="the simulator's seed [1]")
-    parser.add_argument("--data-dir", help="where simulated scenes are kept [.cache/rf_localization]")
+    parser.add_argument("--scenes", type=int, help="how many were simulated for it [the checkpoint says it]")
+    parser.add_argument("--data-seed", type=int, help="the simulator's seed [the checkpoint says it]")
+    parser.add_argument("--data-dir", type=Path, help="where simulated scenes are kept [.cache/rf_localization]")
     parser.add_argument("--split", choices=["val", "test"], default="test")
     parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
     options = parser.parse_args(arguments)
     out = get_output(options.json)
     try:
         predict = load_checkpoint(options.checkpoint)
-        training = load_training_config(
-            None,
-            {"scenes": options.scenes, "data_seed": options.data_seed, "data_dir": options.data_dir},
-            TrainingOptions,
-        )
-        found = evaluate(predict, make_data(None, training).splits()[options.split])
+        data = scenes_of(options.checkpoint, options.scenes, options.data_seed, options.data_dir)
+        found = evaluate(predict, data.splits()[options.split], data.config)
     except HoldfastError as error:
         out.error(error.message, error.hint)
         return error.exit_code

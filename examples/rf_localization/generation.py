@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from holdfast.errors import HoldfastError
 
@@ -150,8 +151,10 @@ def _fill(folder: Path, recipe: Recipe, chunks: list[_Chunk], workers: int) -> I
 
 def _fill_chunk(folder: Path, recipe: Recipe, chunk: _Chunk) -> None:
     """Simulates a few scenes and writes their features to their rows of a split's arrays."""
-    scenes = simulate(recipe.config, recipe.seed, chunk.rows, chunk.first_scene)
-    features = extract(scenes.iq, scenes.detected, recipe.config)
+    # There is a process for each core: threads of its own for a matrix's product would only wait for each other.
+    with threadpool_limits(1, "blas"):
+        scenes = simulate(recipe.config, recipe.seed, chunk.rows, chunk.first_scene)
+        features = extract(scenes.iq, scenes.detected, recipe.config)
     values: dict[str, npt.NDArray[Any]] = {
         "images": features.images,
         "measurements": features.measurements,

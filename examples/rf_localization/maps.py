@@ -41,6 +41,7 @@ def draw_error_map(found: Evaluation) -> Figure:
     dots = axes.scatter(
         places[:, 0], places[:, 1], c=error[order], s=16, cmap="viridis_r", norm=LogNorm(0.05, 50), linewidths=0
     )
+    dots.set_label("transmitter, where it truly is")
     _draw_receivers(axes)
     _frame(axes, places)
     bar = figure.colorbar(dots, ax=axes, shrink=0.85, pad=0.02, extend="both")
@@ -50,6 +51,7 @@ def draw_error_map(found: Evaluation) -> Figure:
     bar.outline.set_visible(False)
     median = float(np.median(found.errors_km[MODEL]))
     _dress(axes, f"Error of the model on {len(error):,} scenes, median {median:.2f} km", "km east", "km north")
+    _explain(figure, 2)
     return figure
 
 
@@ -60,7 +62,8 @@ def draw_cumulative(found: Evaluation) -> Figure:
         ordered = np.sort(np.maximum(errors, 1e-3))
         share = np.arange(1, len(ordered) + 1) / len(ordered)
         style = (0, (4, 3)) if name == BOUND else "-"
-        label = f"{name}, median {np.median(errors):.2f} km"
+        # A bound is not of an error that was made, but of the root mean square of those that can be.
+        label = f"{name}{' (root mean square)' if name == BOUND else ''}, median {np.median(errors):.2f} km"
         axes.step(ordered, share, where="post", color=_COLOURS[name], linestyle=style, linewidth=1.8, label=label)
     axes.set_xscale("log")
     axes.set_xlim(0.02, 300)
@@ -68,7 +71,7 @@ def draw_cumulative(found: Evaluation) -> Figure:
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     _dress(axes, f"Errors on {len(found.truth):,} scenes", "km, on a logarithmic scale", "scenes within it")
-    figure.legend(loc="outside lower center", ncols=2, frameon=False, labelcolor=_INK, fontsize=9)
+    _explain(figure, 2)
     return figure
 
 
@@ -81,7 +84,7 @@ def draw_calibration(found: Evaluation) -> Figure:
     axes.fill_between(
         level, level - spread, level + spread, color=_GRID, label="where 95 % of honest models lie", linewidth=0
     )
-    axes.plot([0, 1], [0, 1], color=_MUTED, linewidth=1, linestyle=(0, (4, 3)))
+    axes.plot([0, 1], [0, 1], color=_MUTED, linewidth=1, linestyle=(0, (4, 3)), label="as it should be")
     axes.plot(level, covered, color=_COLOURS[MODEL], linewidth=1.8, label="the model")
     for one in (0.5, 0.68, 0.95):
         axes.plot(one, found.coverage(one), color=_COLOURS[MODEL], marker="o", markersize=6, markeredgecolor="white")
@@ -109,18 +112,22 @@ def draw_positions(positions: _Floats, sigmas: _Floats, truth: _Floats | None = 
     )
     regions.set(facecolor=_COLOURS[MODEL], alpha=0.18, edgecolor="none")
     axes.add_collection(regions)
-    axes.scatter(places[:, 0], places[:, 1], s=14, color=_COLOURS[MODEL], label="located, with its 68 % region")
+    axes.scatter(places[:, 0], places[:, 1], s=14, color=_COLOURS[MODEL], label="located")
+    # A collection has no picture in a legend of its own.
+    axes.fill([], [], color=_COLOURS[MODEL], alpha=0.18, linewidth=0, label="its 68 % region")
     title, drawn = f"{len(places):,} transmitters", places
     if truth is not None:
         there = FRAME.to_km(truth)
         axes.add_collection(LineCollection(list(np.stack([places, there], 1)), colors=_MUTED, linewidths=0.8))
-        axes.scatter(there[:, 0], there[:, 1], s=12, color=_COLOURS["multilateration"], marker="x", label="true")
+        axes.scatter(
+            there[:, 0], there[:, 1], s=12, color=_COLOURS["multilateration"], marker="x", label="true position"
+        )
         title += f", median error {np.median(haversine_km(positions, truth)):.2f} km"
         drawn = np.concatenate([places, there])
     _draw_receivers(axes)
     _frame(axes, drawn)
     _dress(axes, title, "km east", "km north")
-    figure.legend(loc="outside lower center", ncols=2, frameon=False, labelcolor=_INK, fontsize=9)
+    _explain(figure, 4)
     return figure
 
 
@@ -139,7 +146,9 @@ def save_pictures(found: Evaluation, folder: Path) -> list[Path]:
 
 def _draw_receivers(axes: Axes) -> None:
     places = FRAME.to_km(POSITIONS)
-    axes.scatter(places[:, 0], places[:, 1], marker="^", s=70, color=_INK, edgecolor="white", zorder=5)
+    axes.scatter(
+        places[:, 0], places[:, 1], marker="^", s=70, color=_INK, edgecolor="white", zorder=5, label="receiver"
+    )
     for receiver, (east, north) in zip(RECEIVERS, places, strict=True):
         # Two of them are neighbours, whose names go to either side; one lies where the map ends.
         side = -6 if receiver.name in ("Coazze", "Milano-Baggio") else 6
@@ -167,6 +176,10 @@ def _begin(size_inches: tuple[float, float]) -> tuple[Figure, Axes]:
     figure = Figure(figsize=size_inches, dpi=120, layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     return figure, figure.subplots()
+
+
+def _explain(figure: Figure, columns: int) -> None:
+    figure.legend(loc="outside lower center", ncols=columns, frameon=False, labelcolor=_INK, fontsize=9)
 
 
 def _dress(axes: Axes, title: str, x_label: str, y_label: str) -> None:

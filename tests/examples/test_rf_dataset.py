@@ -138,6 +138,57 @@ def test_interrupted_build_leaves_nothing(tmp_path: Path) -> None:
     assert [path.suffix for path in (tmp_path / "sets").iterdir()] == [".lock"]
 
 
+def _shorten(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size - 1)
+
+
+def _change(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        (_shorten, "was written with"),
+        (_change, "other numbers than were written"),
+        (Path.unlink, "val_measurements.npy is missing"),
+    ],
+)
+def test_damage_is_mended(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, harm: Callable[[Path], None], said: str
+) -> None:
+    counts = SceneCounts(2, 1, 1)
+    first = build(CONFIG, 4, counts, tmp_path, workers=1)
+    before = {path.name: path.read_bytes() for path in first.folder.iterdir()}
+    harm(first.folder / "val_measurements.npy")
+    with pytest.raises(DataError, match=said):
+        load(first.folder)
+    assert build(CONFIG, 4, counts, tmp_path, workers=1).built
+    assert {path.name: path.read_bytes() for path in first.folder.iterdir()} == before
+    assert [said in record.getMessage() for record in caplog.records] == [True]
+
+
+def test_a_manifest_of_before_is_not_trusted(tmp_path: Path) -> None:
+    made = build(CONFIG, 4, SceneCounts(1, 1, 1), tmp_path, workers=1)
+    (made.folder / "manifest.json").write_text('{"seed": 4}')
+    with pytest.raises(DataError, match="cannot be checked"):
+        load(made.folder)
+    assert build(CONFIG, 4, SceneCounts(1, 1, 1), tmp_path, workers=1).built
+
+
+def test_what_cannot_be_built_is_said(tmp_path: Path) -> None:
+    counts = SceneCounts(1, 1, 1)
+    (tmp_path / hash_dataset(CONFIG, 1, counts)).touch()  # where a folder belongs
+    (tmp_path / "file").touch()
+    for home in (tmp_path, tmp_path / "file"):
+        with pytest.raises(DataError, match="cannot be built") as caught:
+            build(CONFIG, 1, counts, home, workers=1)
+        assert "--data-dir" in caught.value.hint
+
+
 def test_a_folder_alone_is_no_data_set(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no whole data set"):
         load(tmp_path)

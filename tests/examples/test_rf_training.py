@@ -13,12 +13,13 @@ torch = pytest.importorskip("torch")
 pl = pytest.importorskip("lightning.pytorch")
 pytest.importorskip("transformers")
 pytest.importorskip("onnxruntime")
+EllipseCollection = pytest.importorskip("matplotlib.collections").EllipseCollection
 
 from holdfast import ModelRegistry, Project, open_project  # noqa: E402
 from holdfast.core.stages import Stage  # noqa: E402
 from holdfast.errors import InvalidInputError, PromotionRefusedError  # noqa: E402
 from holdfast.settings import load_settings  # noqa: E402
-from holdfast_examples.rf_localization import end_to_end, evaluate, serve, train  # noqa: E402
+from holdfast_examples.rf_localization import end_to_end, evaluate, maps, serve, train  # noqa: E402
 from holdfast_examples.rf_localization.data_module import ScenesDataModule  # noqa: E402
 from holdfast_examples.rf_localization.lightning_module import LocalizationModule  # noqa: E402
 from holdfast_examples.rf_localization.local_frame import FRAME  # noqa: E402
@@ -90,6 +91,34 @@ def test_options_are_the_seeds() -> None:
         train.SCRIPT.configure(train.SCRIPT.parse(["--scenes", "3"]))
 
 
+def test_each_mark_of_a_map_is_explained() -> None:
+    """The legend's marks are those of what they name: as many points, the regions' colour, the receivers' shape."""
+    truth = FRAME.to_latlon(np.array([[0.0, 0.0], [30.0, -20.0]]))
+    found = FRAME.to_latlon(np.array([[5.0, 0.0], [30.0, -10.0]]))
+    figure = maps.draw_positions(found, np.array([[4.0, 2.0], [1.0, 8.0]]), truth)
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == [
+        "located", "its 68 % region", "true position", "receiver",
+    ]  # fmt: skip
+    (axes,) = figure.axes
+    drawn = {one.get_label(): np.asarray(one.get_offsets()) for one in axes.collections}
+    assert np.allclose(drawn["located"], FRAME.to_km(found))
+    assert np.allclose(drawn["true position"], FRAME.to_km(truth))
+    assert len(drawn["receiver"]) == 7
+    (regions,) = (one for one in axes.collections if isinstance(one, EllipseCollection))
+    # 68 % of two-dimensional Gaussian errors are within 1.51 standard deviations.
+    assert np.allclose(regions.get_widths(), 2 * 1.5096 * np.array([4.0, 1.0]), rtol=1e-3)
+    assert np.allclose(regions.get_heights(), 2 * 1.5096 * np.array([2.0, 8.0]), rtol=1e-3)
+
+
+def test_a_core_is_spared(monkeypatch: pytest.MonkeyPatch) -> None:
+    for cores, threads in ((1, 1), (2, 1), (4, 3)):
+        monkeypatch.setattr("os.sched_getaffinity", lambda _, cores=cores: set(range(cores)))
+        torch.set_num_threads(cores)
+        train.spare_a_core()
+        assert torch.get_num_threads() == threads
+
+
 def test_what_is_no_checkpoint_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     broken = tmp_path / "broken.ckpt"
     broken.write_bytes(b"no checkpoint")
@@ -97,6 +126,46 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path, capsys: pytest.Capture
     assert "broken.ckpt is no checkpoint of this example" in capsys.readouterr().err
     assert serve.main(["--name", "missing"]) == 1
     assert "No version of 'missing' is in Production" in capsys.readouterr().err
+
+
+def test_a_checkpoint_knows_its_scenes(scenes_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Judged on the default's scenes it would be judged on some that it has learnt, and nobody would see it."""
+    data = ScenesDataModule(40, 7, 14, folder=scenes_dir)
+    trainer = pl.Trainer(
+        max_epochs=1,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    module = LocalizationModule(solver=False)
+    trainer.fit(module, data)
+    path = tmp_path / "one.ckpt"
+    capsys.readouterr()
+    trainer.save_checkpoint(path)
+    call = [str(path), "--data-dir", str(scenes_dir), "--json"]
+    assert evaluate.main(call) == 0
+    told = json.loads(capsys.readouterr().out)
+    found = evaluate.evaluate(evaluate.load_checkpoint(path), data.splits()["test"])
+    assert told == pytest.approx(found.metrics())
+    assert evaluate.main([*call, "--scenes", "40", "--data-seed", "7"]) == 0
+    for others in (["--scenes", "6000"], ["--data-seed", "1"]):
+        assert evaluate.main([*call, *others]) == 2
+        assert "trained on 40 scenes of seed 7, and not" in capsys.readouterr().err
+    with pytest.raises(InvalidInputError, match="and not 41 scenes"):
+        pl.Trainer(max_epochs=2, accelerator="cpu", logger=False, enable_progress_bar=False).fit(
+            module, ScenesDataModule(41, 7, 14, folder=scenes_dir), ckpt_path=str(path)
+        )
+    content = torch.load(path, weights_only=True)
+    content["ScenesDataModule"]["config"]["noise_dbm"] = -110.0
+    torch.save(content, path)
+    assert evaluate.main(call) == 2
+    assert "with another simulator" in capsys.readouterr().err
+    del content["ScenesDataModule"]
+    torch.save(content, path)
+    assert evaluate.main(call) == 2
+    assert "does not say on which scenes" in capsys.readouterr().err
 
 
 def test_end_to_end(scenes_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
