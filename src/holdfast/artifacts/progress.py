@@ -205,7 +205,7 @@ class _Bar:
         # What the program prints meanwhile stays its own: its streams are not replaced.
         self._progress = Progress(
             *(*columns, DownloadColumn(), TextColumn("{task.fields[pace]}")),
-            console=Console(file=stream, soft_wrap=True),
+            console=Console(file=stream, soft_wrap=True, emoji=False),
             auto_refresh=False,
             redirect_stdout=False,
             redirect_stderr=False,

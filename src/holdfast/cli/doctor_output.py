@@ -36,7 +36,7 @@ class Shown:
         self._mends = mends
         self._output = get_output(json)
         self._json = json
-        self._console = Console(file=sys.stdout, soft_wrap=True, highlight=False)
+        self._console = Console(file=sys.stdout, soft_wrap=True, highlight=False, emoji=False)
         self._spinner: Spinner | None = None
         self._group = ""
         self._alike: list[Result] = []

@@ -31,8 +31,8 @@ class Output:
 
     def __init__(self, json: bool = False) -> None:
         self.json = json
-        self._out = Console(file=sys.stdout, soft_wrap=True)
-        self._err = Console(file=sys.stderr, soft_wrap=True)
+        self._out = Console(file=sys.stdout, soft_wrap=True, emoji=False)
+        self._err = Console(file=sys.stderr, soft_wrap=True, emoji=False)
 
     def data(self, obj: object) -> None:
         """Print `obj` as JSON on stdout; NaN and infinities become null, as JSON has none."""
@@ -47,7 +47,7 @@ class Output:
             table.add_column(column, overflow="fold")
         for row in rows:
             table.add_row(*(escape(writable(cell)) for cell in row))
-        console = self._out if self._out.is_terminal else Console(file=sys.stdout, width=_UNBOUNDED)
+        console = self._out if self._out.is_terminal else Console(file=sys.stdout, width=_UNBOUNDED, emoji=False)
         console.print(table)
 
     def line(self, text: str) -> None:
@@ -57,7 +57,7 @@ class Output:
 
     def hint(self, text: str) -> None:
         """Say on stderr what to do next."""
-        self._err.print(text, style="dim", markup=False, highlight=False)
+        self._err.print(writable(text), style="dim", markup=False, highlight=False)
 
     def warn(self, text: str) -> None:
         """Say on stderr what is not as it should be, though the command goes on."""
@@ -65,9 +65,9 @@ class Output:
 
     def error(self, message: str, hint: str = "") -> None:
         """Say on stderr why the command failed, and what mends it."""
-        self._err.print(f"error: {message}", style="red", markup=False, highlight=False)
+        self._err.print(writable(f"error: {message}"), style="red", markup=False, highlight=False)
         if hint:
-            self._err.print(f"  hint: {hint}", markup=False, highlight=False)
+            self._err.print(writable(f"  hint: {hint}"), markup=False, highlight=False)
 
 
 def writable(text: str) -> str:
