@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import math
 import os
 import sys
@@ -254,7 +255,7 @@ def test_environment(tracker: MLflowTracker, tmp_path: Path, monkeypatch: pytest
     assert (tags["torch"], tags["cores"]) == (torch.__version__, str(len(os.sched_getaffinity(0))))
     assert tags["command"] == "python train.py --hf-token '****' '--db-password=****'"
     files = Path(tracker.client.download_artifacts(run.info.run_id, ""))
-    assert f"torch=={torch.__version__}" in (files / "environment/packages.txt").read_text()
+    assert f"torch=={importlib.metadata.version('torch')}" in (files / "environment/packages.txt").read_text()
     assert (files / "code/train.py").read_text() == 'api_key = "****"\nprint("hello")\n'
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import resource
 import signal
 import stat
 import subprocess
@@ -174,3 +176,20 @@ time.sleep(600)
         assert len(members(group_id)) == 3
         parent.send_signal(number)
     wait_until(lambda: members(group_id) == [])
+
+
+def test_descriptors_above_those_of_select(make: Callable[..., ProcessGroup]) -> None:
+    """A program with more than 1024 open files starts servers, too."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if 0 <= hard < 2048:
+        pytest.skip(f"no process may open more than {hard} files")
+    with contextlib.ExitStack() as stack:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2048), hard))
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        for _ in range(1100):
+            stack.enter_context(open(os.devnull))
+        group = make(FAMILY)
+        assert group.pid is not None
+        assert len(members(group.pid)) == 3
+        group.stop()
+        assert members(group.pid) == []

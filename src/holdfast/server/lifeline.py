@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
+import selectors
 import signal
 import subprocess
 import sys
@@ -36,7 +36,6 @@ class Lifeline:
     """
 
     def __init__(self, parent_fd: int, stop_signal: int, grace_s: float) -> None:
-        self._parent_fd: int | None = parent_fd
         self._stop_signal = stop_signal
         self._grace_s = grace_s
         self._asked = False
@@ -44,6 +43,10 @@ class Lifeline:
         self._wake_fd, wake_write_fd = os.pipe()
         os.set_blocking(wake_write_fd, False)
         os.set_inheritable(parent_fd, False)
+        # Not `select`, which refuses numbers above 1023: the descriptor has the one it has in the parent.
+        self._watched = selectors.DefaultSelector()
+        self._watched.register(self._wake_fd, selectors.EVENT_READ, lambda: os.read(self._wake_fd, 4096))
+        self._watched.register(parent_fd, selectors.EVENT_READ, lambda: self._parent_is_gone(parent_fd))
         signal.set_wakeup_fd(wake_write_fd, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         for number in {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, stop_signal}:
@@ -74,16 +77,15 @@ class Lifeline:
             self._sleep()
 
     def _sleep(self) -> None:
-        watched = [fd for fd in (self._wake_fd, self._parent_fd) if fd is not None]
         left_s = None if self._deadline is None else self._deadline - time.monotonic()
         if left_s is not None and left_s <= 0:
             os.killpg(0, signal.SIGKILL)  # this process included
-        readable, _, _ = select.select(watched, [], [], left_s)
-        if self._wake_fd in readable:
-            os.read(self._wake_fd, 4096)
-        if self._parent_fd is not None and self._parent_fd in readable:
-            self._parent_fd = None
-            self.end_group()
+        for key, _ in self._watched.select(left_s):
+            key.data()
+
+    def _parent_is_gone(self, parent_fd: int) -> None:
+        self._watched.unregister(parent_fd)
+        self.end_group()
 
 
 def reap() -> list[tuple[int, int]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 from holdfast.errors import HoldfastError, InvalidInputError
@@ -38,21 +39,19 @@ class SweepError(HoldfastError):
 class SweepOptionsError(InvalidInputError):
     """Some of a sweep's options are not valid.
 
-    Args:
-        problems: Option → what is wrong with it, as the rest of a sentence that its name begins.
-        hint: As of `HoldfastError`.
-
     Attributes:
-        problems: The same, for who calls the options by other names.
+        problems: Option → what is wrong with it, for who calls the options by other names.
     """
 
-    def __init__(self, problems: Mapping[str, str], hint: str = "see SweepOptions") -> None:
-        told = "; ".join(f"{name} {problem}" for name, problem in problems.items())
-        super().__init__(f"The sweep's options are not valid: {told}.", hint)
-        self.problems = dict(problems)
+    problems: Mapping[str, str] = MappingProxyType({})
 
-    def __reduce__(self) -> tuple[object, ...]:
-        return (type(self), (self.problems, self.hint))
+    @classmethod
+    def of(cls, problems: Mapping[str, str], hint: str = "see SweepOptions") -> SweepOptionsError:
+        """Return the error for options, each with what is wrong as the rest of a sentence that its name begins."""
+        told = "; ".join(f"{name} {problem}" for name, problem in problems.items())
+        error = cls(f"The sweep's options are not valid: {told}.", hint)
+        error.problems = dict(problems)
+        return error
 
 
 @dataclass(frozen=True)
@@ -96,7 +95,7 @@ class SweepOptions:
         """Raise a SweepOptionsError that names everything that is wrong."""
         problems = dict(self._problems())
         if problems:
-            raise SweepOptionsError(problems)
+            raise SweepOptionsError.of(problems)
 
     def _problems(self) -> Iterator[tuple[str, str]]:
         if not self.metric.strip():

@@ -108,12 +108,12 @@ def _options(options: SweepOptions | None, about: Mapping[str, Any], chosen: dic
         known = {key: about[key] for key in ("metric", "mode") if key in about}
         unknown = sorted(set(chosen) - {field.name for field in dataclasses.fields(SweepOptions)})
         if unknown:
-            raise SweepOptionsError(dict.fromkeys(unknown, "is unknown"))
+            raise SweepOptionsError.of(dict.fromkeys(unknown, "is unknown"))
         options = SweepOptions(**({"metric": ""} | known | chosen))
     different = [key for key in ("metric", "mode") if about and about[key] != getattr(options, key)]
     if different:
         told = {key: f"= {getattr(options, key)}, and the sweep was begun with {about[key]}" for key in different}
-        raise SweepOptionsError(told, _KEEPS_ITS_OWN)
+        raise SweepOptionsError.of(told, _KEEPS_ITS_OWN)
     return options
 
 
@@ -123,7 +123,7 @@ def _space(given: Mapping[str, Any] | None, about: Mapping[str, Any]) -> Space:
         return found
     space = parse_space(given or {})
     if about and space != about["space"]:
-        raise SweepOptionsError({"space": "is another than the sweep was begun with"}, _KEEPS_ITS_OWN)
+        raise SweepOptionsError.of({"space": "is another than the sweep was begun with"}, _KEEPS_ITS_OWN)
     return space
 
 

@@ -116,7 +116,8 @@ def gpu_tags() -> dict[str, str]:
     if torch is None:
         return {}
     cudnn = torch.backends.cudnn.version() if torch.backends.cudnn.is_available() else None
-    found = {"cuda": torch.version.cuda or "", "cudnn": str(cudnn or "")}
+    # Its own version names the build, which that of the package may not.
+    found = {"torch": str(torch.__version__), "cuda": torch.version.cuda or "", "cudnn": str(cudnn or "")}
     if torch.cuda.is_available():
         names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
         found["gpus"] = ", ".join(f"{names.count(name)} x {name}" for name in dict.fromkeys(names))
