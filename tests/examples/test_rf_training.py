@@ -24,6 +24,14 @@ from holdfast_examples.rf_localization.data_module import ScenesDataModule  # no
 from holdfast_examples.rf_localization.lightning_module import LocalizationModule  # noqa: E402
 from holdfast_examples.rf_localization.local_frame import FRAME  # noqa: E402
 
+PLAIN: dict[str, Any] = {
+    "accelerator": "cpu",
+    "logger": False,
+    "enable_checkpointing": False,
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+}
+
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
@@ -61,11 +69,7 @@ def test_the_network_alone_learns(scenes_dir: Path) -> None:
     module = LocalizationModule(solver=False, dropout=0.0, learning_rate=3e-3)
     trainer = pl.Trainer(
         max_epochs=40,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
+        **PLAIN,
         gradient_clip_val=1.0,
         num_sanity_val_steps=0,
         check_val_every_n_epoch=40,
@@ -131,14 +135,7 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path, capsys: pytest.Capture
 def test_a_checkpoint_knows_its_scenes(scenes_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Judged on the default's scenes it would be judged on some that it has learnt, and nobody would see it."""
     data = ScenesDataModule(40, 7, 14, folder=scenes_dir)
-    trainer = pl.Trainer(
-        max_epochs=1,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
+    trainer = pl.Trainer(max_epochs=1, **PLAIN)
     module = LocalizationModule(solver=False)
     trainer.fit(module, data)
     path = tmp_path / "one.ckpt"

@@ -95,15 +95,10 @@ def _nothing_to_search(metric: str | None) -> InvalidInputError:
     )
 
 
-def _in_options(error: SweepOptionsError) -> InvalidInputError:
+def _in_options(error: SweepOptionsError) -> SweepOptionsError:
     """Return the same error in the words of the command line."""
-    from holdfast.errors import InvalidInputError
-
-    told = [
-        f"{_OPTIONS.get(name, '--' + name.replace('_', '-'))} {problem}" for name, problem in error.problems.items()
-    ]
-    hint = "see holdfast sweep --help" if error.hint == "see SweepOptions" else error.hint
-    return InvalidInputError(f"The sweep's options are not valid: {'; '.join(told)}.", hint)
+    told = {_OPTIONS.get(name, "--" + name.replace("_", "-")): problem for name, problem in error.problems.items()}
+    return error.of(told, "see holdfast sweep --help" if error.hint == "see SweepOptions" else error.hint)
 
 
 def _show_failure(out: Output, error: SweepError) -> None:

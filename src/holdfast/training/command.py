@@ -19,7 +19,7 @@ from pydantic.fields import FieldInfo
 
 from holdfast.errors import HoldfastError, InvalidInputError
 from holdfast.tracking import MLflowTracker
-from holdfast.training.config import TrainingConfig, checked, read_table
+from holdfast.training.config import TrainingConfig, checked, read_table, take_tables
 from holdfast.training.result import TrainingResult
 
 _INTERRUPTED = "interrupted; to go on from where it was: --resume last"
@@ -124,10 +124,8 @@ class Script:
             InvalidInputError: Names every key that is unknown or has a bad value.
         """
         in_file = {} if options.config is None else read_table(options.config)
-        of_model, of_training = in_file.pop("model", {}), in_file.pop("training", {})
-        for name, table in (("model", of_model), ("training", of_training)):
-            if not isinstance(table, dict):
-                raise InvalidInputError(f"{name} in {options.config} is no table.", "write its keys below it")
+        tables = take_tables(in_file, ("model", "training"), options.config)
+        of_model, of_training = tables["model"], tables["training"]
         where = "The configuration" + (f" {options.config}" if options.config else "")
         model_keys = set(self.model_config.model_fields) - set(self.training_config.model_fields)
         of_model |= {key: in_file.pop(key) for key in model_keys & set(in_file)}

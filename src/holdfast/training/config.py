@@ -8,7 +8,7 @@ import math
 import re
 import tomllib
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -142,48 +142,53 @@ def load_training_config(
     given = {key: value for key, value in (overrides or {}).items() if value is not None}
     if path is None:
         return checked(kind, given, "The training configuration")
-    values = _of_training(read_table(path), kind, path) | given
-    try:
-        return kind.model_validate(values)
-    except ValidationError as error:
-        ours = [one for one in error.errors() if one["loc"] and one["loc"][0] in given]
-        theirs = [one for one in error.errors() if one not in ours]
-        said = [_refusal(kind, theirs, f"The training configuration {path}")] if theirs else []
-        said += [_refusal(kind, ours, f"What is given over {path}")] if ours else []
-        raise InvalidInputError(" ".join(said), _keys(kind)) from None
+    found = read_table(path)
+    tables = take_tables(found, [name for name in ("model", "training") if name not in kind.model_fields], path)
+    in_file = found | tables.get("training", {})
+    return checked(kind, in_file, f"The training configuration {path}", given, f"What is given over {path}")
 
 
-def _of_training(found: dict[str, Any], kind: type[BaseModel], path: str | Path) -> dict[str, Any]:
-    """Return the keys of the training out of what a file holds, which may be a training script's."""
-    if "model" not in kind.model_fields and isinstance(found.get("model"), dict):
-        del found["model"]
-    if "training" in kind.model_fields:
-        return found
-    table = found.pop("training", {})
-    if not isinstance(table, dict):
-        raise InvalidInputError(f"training in {path} is no table.", "write its keys below it")
-    return found | table
+def take_tables(found: dict[str, Any], names: Sequence[str], path: str | Path) -> dict[str, dict[str, Any]]:
+    """Take some tables out of what a file holds; one that is not there is empty.
+
+    Raises:
+        InvalidInputError: One is no table.
+    """
+    tables = {name: found.pop(name, {}) for name in names}
+    for name, table in tables.items():
+        if not isinstance(table, dict):
+            raise InvalidInputError(f"{name} in {path} is no table.", "write its keys below it")
+    return tables
 
 
-def checked(kind: type[_Model], values: Mapping[str, Any], where: str) -> _Model:
+def checked(
+    kind: type[_Model],
+    values: Mapping[str, Any],
+    where: str,
+    given: Mapping[str, Any] | None = None,
+    where_given: str = "",
+) -> _Model:
     """Return values as a configuration.
 
     Args:
         kind: Its class.
         values: Key → value.
         where: What they are, as the error begins: `The training configuration`.
+        given: Keys that win over them.
+        where_given: What these are, likewise.
 
     Raises:
-        InvalidInputError: Names every key that is unknown or has a bad value.
+        InvalidInputError: Names every key that is unknown or has a bad value, those of the two apart.
     """
+    given = given or {}
     try:
-        return kind.model_validate(values)
+        return kind.model_validate({**values, **given})
     except ValidationError as error:
-        raise InvalidInputError(_refusal(kind, error.errors(), where), _keys(kind)) from None
-
-
-def _keys(kind: type[BaseModel]) -> str:
-    return f"the keys are {', '.join(kind.model_fields)}"
+        parts: dict[str, list[Any]] = {where: [], where_given: []}
+        for one in error.errors():
+            parts[where_given if one["loc"] and one["loc"][0] in given else where].append(one)
+        said = " ".join(_refusal(kind, errors, place) for place, errors in parts.items() if errors)
+        raise InvalidInputError(said, f"the keys are {', '.join(kind.model_fields)}") from None
 
 
 def _refusal(kind: type[BaseModel], errors: Iterable[Any], where: str) -> str:

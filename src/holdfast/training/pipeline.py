@@ -156,7 +156,7 @@ class TrainingPipeline:
         given = (data,) if isinstance(data, DataLoader) else data if data is not None else self._loaders
         if self.config.fast_dev_run:
             return self._try_out(module, given)
-        checks.writable_folder(self.output_dir)
+        checks.check_output_folder(self.output_dir)
         session = Session(self.tracker, self.config, self.output_dir, self.setup_callbacks(), self._options, prepare)
         self.trainer = session.trainer
         request = Request(

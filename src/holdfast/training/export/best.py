@@ -17,9 +17,9 @@ from holdfast.backend.entities import Run
 from holdfast.errors import InvalidInputError, NotFoundError
 from holdfast.project import Project
 from holdfast.tracking.best import BestRun, check_mode, find_best
-from holdfast.training.export.checkpoint import load_checkpoint, peek
+from holdfast.training.export.checkpoint import load_checkpoint
 from holdfast.training.export.failure import ExportError, in_short
-from holdfast.training.lightning.checkpoint_file import NAME
+from holdfast.training.lightning.checkpoint_file import NAME, contents
 from holdfast.training.lightning.mirror import safe_name
 from holdfast.training.resume import FOLDER, MODULE_TAG, stored
 
@@ -168,7 +168,7 @@ def _noted_best(path: Path, trust: bool) -> tuple[Path, str] | None:
 
     The callbacks' state is plain whatever else the checkpoint holds, but it cannot be read apart from that.
     """
-    states = peek(path, trust).get("callbacks", {})
+    states = contents(path, trust).get("callbacks", {})
     found = [state for key, state in states.items() if str(key).startswith("ModelCheckpoint")]
     best = next((state for state in found if state.get("best_model_path")), None)
     if best is None:
@@ -179,7 +179,7 @@ def _noted_best(path: Path, trust: bool) -> tuple[Path, str] | None:
 
 def _is_of(path: Path, run_id: str, trust: bool) -> bool:
     """Whether a file of this machine is a checkpoint of a run; it says itself which."""
-    said = peek(path, trust).get("holdfast") if path.is_file() else None
+    said = contents(path, trust).get("holdfast") if path.is_file() else None
     return isinstance(said, Mapping) and said.get("run_id") == run_id
 
 

@@ -40,15 +40,6 @@ def load_checkpoint(path: Path, trust: bool = False) -> Mapping[str, Any]:
     return content
 
 
-def peek(path: Path, trust: bool) -> Mapping[str, Any]:
-    """Return what a checkpoint holds without reading its tensors; nothing where it cannot be read."""
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=not trust, mmap=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError):
-        return {}
-    return content if isinstance(content, Mapping) else {}
-
-
 def _refused(path: Path, error: pickle.UnpicklingError) -> str:
     """Return why a checkpoint is not loaded: what it holds, by name, out of torch's page of advice."""
     found = _FOREIGN.search(str(error))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import google_crc32c
 import torch
@@ -108,12 +109,21 @@ def loads_plainly(path: Path) -> bool:
     return True
 
 
+def contents(path: Path, trust: bool = False) -> Mapping[str, Any]:
+    """Return what a checkpoint holds without reading its tensors; nothing where it cannot be read, or not safely."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=not trust, mmap=True)
+    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError):
+        return {}
+    return content if isinstance(content, Mapping) else {}
+
+
 def peek(path: Path) -> tuple[str, int, int] | None:
     """Return what a checkpoint says of itself: its run, its epoch and its step; None where it cannot be read safely."""
+    content = contents(path)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         return str(content["holdfast"]["run_id"]), int(content["epoch"]), int(content["global_step"])
-    except (OSError, RuntimeError, ValueError, TypeError, KeyError, EOFError, pickle.UnpicklingError):
+    except (ValueError, TypeError, KeyError):
         return None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,22 +12,9 @@ from lightning.pytorch.strategies import Strategy
 from torch.utils.data import DataLoader
 
 from holdfast.errors import DataError, InvalidInputError
+from holdfast.training.folders import why_unwritable
+from holdfast.training.lightning.trainer import FROM_CONFIG
 
-# Of Lightning's Trainer: what says it instead.
-_INSTEAD = {
-    "max_epochs": "epochs",
-    "max_steps": "max_steps",
-    "devices": "devices",
-    "num_nodes": "num_nodes",
-    "strategy": "strategy",
-    "accelerator": "accelerator",
-    "precision": "precision",
-    "accumulate_grad_batches": "accumulate",
-    "gradient_clip_val": "gradient_clip",
-    "deterministic": "deterministic",
-    "log_every_n_steps": "log_every_n_steps",
-    "fast_dev_run": "fast_dev_run",
-}
 _OWN = {
     "callbacks": "give TrainingPipeline(callbacks=...)",
     "logger": "the pipeline logs to the tracker",
@@ -51,10 +37,10 @@ def check_options(options: Mapping[str, Any]) -> None:
     allowed = {"strategy"} if isinstance(options.get("strategy"), Strategy) else set[str]()
     if is_launched(options):
         allowed |= _LAUNCHED
-    keys = [name for name in _INSTEAD if name in options and name not in allowed]
+    keys = [name for name in FROM_CONFIG if name in options and name not in allowed]
     own = [name for name in _OWN if name in options]
     if keys or own:
-        hints = [f"set {_INSTEAD[name]} in the training configuration instead of {name}" for name in keys]
+        hints = [f"set {FROM_CONFIG[name]} in the training configuration instead of {name}" for name in keys]
         hints += [f"leave {name} out: {_OWN[name]}" for name in own]
         raise InvalidInputError(
             f"trainer_options hold {', '.join(keys + own)}, which the pipeline sets.", "; ".join(hints)
@@ -101,18 +87,14 @@ def require_batches(trainer: pl.Trainer) -> None:
         )
 
 
-def writable_folder(path: Path) -> None:
-    """Make a folder where it is missing, and see whether files can be written there.
+def check_output_folder(folder: Path) -> None:
+    """Make the folder of all runs' files where it is missing.
 
     Raises:
-        InvalidInputError: It cannot be made, or nothing written.
+        InvalidInputError: It cannot be made, or nothing written there.
     """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path, prefix=".holdfast-"):
-            pass
-    except OSError as error:
+    if why := why_unwritable(folder):
         raise InvalidInputError(
-            f"Files cannot be written to the output folder {path}: {error.strerror or error}.",
-            f"name another one, or make it writable: ls -ld '{path}'",
-        ) from None
+            f"Files cannot be written to the output folder {folder}: {why}.",
+            f"name another one, or make it writable: ls -ld '{folder}'",
+        )

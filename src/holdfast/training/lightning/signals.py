@@ -29,8 +29,6 @@ _REQUEUE_LIMIT_S = 30
 class Preempted(Terminated):
     """The machine is about to be taken away; the state is saved. The process exits with 3: try again later."""
 
-    name = "SIGUSR1"
-
     def __init__(self) -> None:
         super().__init__()
         self.code = _TRY_AGAIN_LATER

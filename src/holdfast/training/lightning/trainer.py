@@ -15,6 +15,22 @@ from holdfast.errors import InvalidInputError
 from holdfast.training.config import TrainingConfig
 from holdfast.training.lightning.quiet import quiet
 
+# Arguments of Lightning's `Trainer`, each with the key of the configuration that says it.
+FROM_CONFIG = {
+    "max_epochs": "epochs",
+    "max_steps": "max_steps",
+    "devices": "devices",
+    "num_nodes": "num_nodes",
+    "strategy": "strategy",
+    "accelerator": "accelerator",
+    "precision": "precision",
+    "accumulate_grad_batches": "accumulate",
+    "gradient_clip_val": "gradient_clip",
+    "deterministic": "deterministic",
+    "log_every_n_steps": "log_every_n_steps",
+    "fast_dev_run": "fast_dev_run",
+}
+
 
 def make_trainer(config: TrainingConfig, options: Mapping[str, Any], **own: Any) -> pl.Trainer:
     """Return a `Trainer` for a configuration.
@@ -27,22 +43,10 @@ def make_trainer(config: TrainingConfig, options: Mapping[str, Any], **own: Any)
     Raises:
         InvalidInputError: Lightning refuses something of it.
     """
-    given: dict[str, Any] = {
-        "max_epochs": config.epochs,
-        "max_steps": config.max_steps or -1,
-        "accelerator": config.accelerator,
-        "devices": config.devices,
-        "num_nodes": config.num_nodes,
-        "strategy": config.strategy,
-        "precision": config.precision,
-        "accumulate_grad_batches": config.accumulate,
-        "gradient_clip_val": config.gradient_clip,
-        "deterministic": config.deterministic or None,
-        "log_every_n_steps": config.log_every_n_steps,
-        "fast_dev_run": config.fast_dev_run,
-        "enable_progress_bar": sys.stdout.isatty(),
-        "enable_model_summary": sys.stdout.isatty(),
-    }
+    given = {argument: getattr(config, key) for argument, key in FROM_CONFIG.items()}
+    # Lightning's words for "no bound", and for "as the others say".
+    given |= {"max_steps": config.max_steps or -1, "deterministic": config.deterministic or None}
+    given |= {"enable_progress_bar": sys.stdout.isatty(), "enable_model_summary": sys.stdout.isatty()}
     try:
         with quiet():
             trainer = pl.Trainer(**{**given, **options, **own})
