@@ -138,12 +138,12 @@ SWEEPER = """
 import sys
 from holdfast.training.sweeping import sweep
 sweep([sys.executable, "trial.py"], {"x": {"low": -1e-5, "high": 0.0}}, metric="val/loss", trials=TRIALS,
-      parallel=PARALLEL, sampler="random")
+      parallel=PARALLEL, sampler="random", engine="ENGINE")
 """
 
 
-def start_sweeper(trials: int, parallel: int) -> subprocess.Popen[str]:
-    code = SWEEPER.replace("TRIALS", str(trials)).replace("PARALLEL", str(parallel))
+def start_sweeper(trials: int, parallel: int, engine: str = "optuna") -> subprocess.Popen[str]:
+    code = SWEEPER.replace("TRIALS", str(trials)).replace("PARALLEL", str(parallel)).replace("ENGINE", engine)
     return subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
 
 
@@ -184,17 +184,18 @@ def test_killed_and_resumed(project: Project) -> None:
     assert list(Path(".holdfast/journal/sweeps").iterdir()) == []
 
 
-def test_terminated(project: Project) -> None:
-    """SIGTERM reaches all trials; their runs and the parent are KILLED."""
+@pytest.mark.parametrize("engine", ["optuna", "ray"])
+def test_terminated(project: Project, engine: str) -> None:
+    """SIGTERM reaches all trials; their runs and the parent are KILLED, though Ray sets a handler of its own."""
     script("hang()\n")
     project.experiment()
-    sweeper = start_sweeper(4, 2)
+    sweeper = start_sweeper(4, 2, engine)
     until(lambda: begun(0) and begun(1), "two trials")
     until(lambda: len(children(project, only_parent(project))) == 2, "their runs")
     pids = [int(begun(number).split()[0]) for number in (0, 1)]
     sweeper.send_signal(signal.SIGTERM)
-    sweeper.communicate(timeout=60)
-    assert sweeper.returncode == 128 + signal.SIGTERM
+    _, told = sweeper.communicate(timeout=60)
+    assert sweeper.returncode == 128 + signal.SIGTERM, told
     assert not any(is_alive(pid) for pid in pids)
     parent = only_parent(project)
     assert project.runs.get_run(parent).status == "KILLED"

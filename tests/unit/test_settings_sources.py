@@ -217,6 +217,10 @@ def test_settings_cannot_be_changed(tmp_path: Path) -> None:
         with pytest.raises(TypeError):
             table["x"] = 1
     assert copy.deepcopy(found) is copy.copy(found) is found
+    other = found.model_copy(update={"region": "eu-west-1"})
+    assert (other.region, found.region) == ("eu-west-1", "us-east-1")
+    assert other.promotion == found.promotion
+    assert other.origins == found.origins
 
 
 def test_the_printed_block(tmp_path: Path) -> None:

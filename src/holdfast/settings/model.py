@@ -221,6 +221,10 @@ class Settings(BaseModel):
     def __copy__(self) -> Settings:
         return self
 
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Settings:
+        """Return other settings with some fields replaced, which are not validated; these stay as they are."""
+        return type(self).model_construct(_fields_set=None, **(dict(self) | dict(update or {})))
+
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Settings:
         return self
 

@@ -15,7 +15,7 @@ import contextlib
 import functools
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -26,6 +26,7 @@ from holdfast.journal.layout import JournalPaths
 from holdfast.project import open_project
 from holdfast.training.config import TrainingConfig
 from holdfast.training.extras import need
+from holdfast.training.ray_cluster import ray_cluster
 from holdfast.training.result import TrainingResult
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def launch(
     from ray.train.torch import TorchTrainer
 
     work: Any = functools.partial(_work, train, dict(config or {}), str(folder or Path.cwd()))
-    with _cluster(), tempfile.TemporaryDirectory(prefix="holdfast-ray-") as scratch:
+    with ray_cluster(), tempfile.TemporaryDirectory(prefix="holdfast-ray-") as scratch:
         trainer = TorchTrainer(
             work,
             scaling_config=ScalingConfig(
@@ -131,21 +132,6 @@ def _told(rank: int, cause: BaseException) -> HoldfastError:
         return inner
     text = open_project().redact(f"{type(inner).__name__}: {inner}".strip().splitlines()[0][:500])
     return LaunchError(f"The worker of rank {rank} failed: {text}.", "its traceback stands in the output above")
-
-
-@contextlib.contextmanager
-def _cluster() -> Iterator[None]:
-    """Use the cluster that this process is connected to, else connect to one, or start one here, and leave it."""
-    import ray
-
-    if ray.is_initialized():
-        yield
-        return
-    ray.init(include_dashboard=False)
-    try:
-        yield
-    finally:
-        ray.shutdown()
 
 
 # -- in a worker ----------------------------------------------------------------------

@@ -10,16 +10,13 @@ import contextlib
 import logging
 import math
 import os
-import signal
 import tempfile
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import optuna
-import ray
 from ray import tune
 from ray.tune.schedulers import MedianStoppingRule, TrialScheduler
 from ray.tune.search.optuna import OptunaSearch
@@ -28,6 +25,7 @@ from ray.tune.stopper import Stopper
 from holdfast.core.uris import holds_password
 from holdfast.project import open_project
 from holdfast.settings import load_settings
+from holdfast.training.ray_cluster import ray_cluster, signals_kept
 from holdfast.training.sweeping.book import SweepBook
 from holdfast.training.sweeping.options import SweepError, SweepOptions
 from holdfast.training.sweeping.optuna_engine import distributions_of, quiet_optuna, too_many_failures
@@ -78,8 +76,8 @@ def search_with_ray(work: TrialWork, space: Space, known: Sequence[Trial], first
     try:
         with (
             _quiet(),
-            _signals_kept(),
-            _cluster(work.options),
+            signals_kept(),
+            ray_cluster(num_cpus=work.options.parallel, log_to_driver=False, logging_level=logging.WARNING),
             tempfile.TemporaryDirectory(prefix="holdfast-tune-") as scratch,
         ):
             _tuner(work, _searcher(work.options, space, known, first_number), left, scheduler, scratch).fit()
@@ -109,21 +107,6 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
         for name in ours:
             os.environ.pop(name, None)
-
-
-@contextlib.contextmanager
-def _signals_kept() -> Iterator[None]:
-    """Have signals handled as before once Ray is left, which keeps the handlers that it sets."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
-    before = {number: signal.getsignal(number) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _tuner(
@@ -161,19 +144,6 @@ def _searcher(options: SweepOptions, space: Space, known: Sequence[Trial], first
         points_to_evaluate=[trial.params for trial in done] or None,
         evaluated_rewards=[trial.value for trial in done] or None,
     )
-
-
-@contextlib.contextmanager
-def _cluster(options: SweepOptions) -> Iterator[None]:
-    """Use the cluster that this process is connected to, else start one here and end it."""
-    if ray.is_initialized():
-        yield
-        return
-    ray.init(num_cpus=options.parallel, include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
-    try:
-        yield
-    finally:
-        ray.shutdown()
 
 
 class _NumberedSearch(OptunaSearch):
