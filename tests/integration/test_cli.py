@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from holdfast import MLflowTracker
+from holdfast.cli import main
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -28,6 +29,24 @@ def run(request: pytest.FixtureRequest) -> Run:
         sys.stdout.write(done.stdout)
         sys.stderr.write(done.stderr)
         return done
+
+    return call
+
+
+@pytest.fixture
+def run_here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """The same as `run`, in this process: for tests of many commands."""
+
+    def call(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        capsys.readouterr()
+        with monkeypatch.context() as patch:
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            patch.setattr(sys, "argv", ["holdfast", *arguments])
+            with pytest.raises(SystemExit) as left:
+                main()
+        code = left.value.code
+        return subprocess.CompletedProcess(arguments, 0 if code is None else int(code), *capsys.readouterr())
 
     return call
 
@@ -78,7 +97,8 @@ def test_looking_creates_nothing(run: Run) -> None:
     assert list(Path.cwd().iterdir()) == []
 
 
-def test_runs(run: Run, sqlite_uri: str, canary: str) -> None:
+def test_runs(run_here: Run, sqlite_uri: str, canary: str) -> None:
+    run = run_here
     tracker = MLflowTracker(tracking_uri=sqlite_uri, experiment_name="exp")
     with tracker.run("good", {"db": f"postgresql://u:{canary}@h/d"}) as good:
         tracker.log_params({"lr": 0.1})
@@ -121,7 +141,8 @@ def test_runs(run: Run, sqlite_uri: str, canary: str) -> None:
     assert "there are: Default, exp" in elsewhere.stderr
 
 
-def test_models(run: Run, sqlite_uri: str, tmp_path: Path) -> None:
+def test_models(run_here: Run, sqlite_uri: str, tmp_path: Path) -> None:
+    run = run_here
     import mlflow.sklearn
     from sklearn.dummy import DummyRegressor
 

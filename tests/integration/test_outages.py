@@ -246,7 +246,7 @@ def test_batches_whose_answers_are_lost_are_stored_once(
 ) -> None:
     child = nursery.start(place, LOGGING + BEGIN + LOOP)
     run_id = child.hears("run")
-    for _ in range(4):
+    for _ in range(2):
         passed = proxy.count
         proxy.fail_next(2, "drop_answers")
         until(lambda passed=passed: proxy.count > passed + 2, saying=place.tell)
