@@ -12,14 +12,14 @@ PIP_FLAGS := --quiet --disable-pip-version-check
 SOURCES := $(shell find src examples -name '*.py') pyproject.toml README.md
 PYTEST_FLAGS ?= -n 2
 # With the oldest MLflow, a database without a server is tried where calls of MLflow differ: tracking, registry, history.
-ON_OLDEST := not postgresql or tracker or registry or history
+ON_OLDEST := (not postgresql or tracker or registry or history) and not first_opening
 
 # Nothing here may report to anybody, or start work of its own.
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
 export GAMES
 
-.PHONY: help quickstart example-lifecycle example-rf test test-unit test-oldest test-long bench bench-long lint format docs dev clean
+.PHONY: help quickstart example-lifecycle example-rf example-basketworld example-basketworld-app test test-unit test-oldest test-long bench bench-long lint format docs dev clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -33,7 +33,13 @@ example-lifecycle: .make/quickstart ## A model from its first run to Production 
 example-rf: .make/rf ## Learn to locate transmitters, export to ONNX, promote, and draw the maps; some minutes
 	@$(BIN)/python -m holdfast_examples.rf_localization.end_to_end
 
-test: .make/test $(WHEEL) .make/oldest ## All tests, on the built wheel, with the newest and the oldest MLflow
+example-basketworld: .make/basketworld ## Learn basketball on hexagons by self-play, and judge it; about ten minutes
+	@$(BIN)/python -m holdfast_examples.basketworld.end_to_end
+
+example-basketworld-app: .make/basketworld ## A page to watch the policies play, and to play against them
+	@$(BIN)/python -m holdfast_examples.basketworld.app
+
+test: .make/test .make/browser $(WHEEL) .make/oldest ## All tests, on the built wheel, with the newest and the oldest MLflow
 	PYTHONPATH=$(CURDIR)/$(WHEEL) HOLDFAST_TESTED_WHEEL=$(WHEEL) $(BIN)/python -m pytest $(PYTEST_FLAGS)
 	PYTHONPATH=$(CURDIR)/$(WHEEL) HOLDFAST_TESTED_WHEEL=$(WHEEL) $(OLDEST)/bin/python -m pytest tests/contract -k "$(ON_OLDEST)" $(PYTEST_FLAGS)
 
@@ -90,6 +96,14 @@ endef
 
 .make/quickstart: $(BIN)/python pyproject.toml constraints.txt
 	$(call install,quickstart)
+
+# Debian's Chromium, for the tests of the page.
+.make/browser: tests/install_browser.sh
+	@mkdir -p .make && sh tests/install_browser.sh
+	@touch $@
+
+.make/basketworld: $(BIN)/python pyproject.toml constraints.txt
+	$(call install,basketworld)
 
 .make/rf: $(BIN)/python pyproject.toml constraints.txt
 	$(call install,rf)

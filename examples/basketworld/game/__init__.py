@@ -1,0 +1,1 @@
+"""The game: its court, its rules, and batches of games that are stepped at once; no learning, no server."""
