@@ -34,6 +34,8 @@ _TOPICS = {
     "transfers": "transfers",
     "doctor": "examinations",
     "training": "training",
+    "basketworld": "basketworld_speed",
+    "basketworld-elo": "basketworld_elo",
 }
 _VERSIONS = (
     "import importlib.metadata as m, json\n"

@@ -112,7 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     out = get_output(options.json)
     try:
-        need(("torch", "sb3_contrib"), "this example", "rl")
+        need(("torch", "sb3_contrib"), "this example", "basketworld")
         plan = TINY if options.tiny else FULL
         story = Story(out, plan, project_settings(), options.output_dir, options.seed)
         missed = tell(story)

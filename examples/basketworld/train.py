@@ -18,7 +18,7 @@ from holdfast.settings import Settings, load_settings
 from holdfast.tracking import MLflowTracker
 from holdfast.training.extras import need
 
-from .learning.config import TrainingConfig
+from .learning.config import TrainingConfig, check_given
 
 EXPERIMENT = "basketworld"
 _INTERRUPTED = "interrupted; to go on from where it was: --resume last"
@@ -33,10 +33,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
     _show_progress()
     try:
-        need(("torch", "sb3_contrib"), "this example", "rl")
+        need(("torch", "sb3_contrib"), "this example", "basketworld")
+        keys = {name: getattr(options, name) for name in TrainingConfig.model_fields}
+        check_given(keys, options.resume)
         from .learning.session import train
 
-        keys = {name: getattr(options, name) for name in TrainingConfig.model_fields}
         tracker = MLflowTracker(settings=project_settings(options.experiment))
         made = train(tracker, keys, options.output_dir, resume=options.resume, run_name=options.run_name)
     except HoldfastError as error:

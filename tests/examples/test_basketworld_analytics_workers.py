@@ -140,3 +140,10 @@ def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None
     assert "holdfast[ray]" in caught.value.hint
     with pytest.raises(InvalidInputError, match="empty"):
         crew_for(4, 2, " ")
+
+
+def test_a_cluster_that_is_not_there_is_told_at_once() -> None:
+    pytest.importorskip("ray")
+    with pytest.raises(workers.WorkerError, match=r"127\.0\.0\.1:1'") as caught, crew_for(4, 2, "127.0.0.1:1"):
+        pass
+    assert "ray start --head" in caught.value.hint

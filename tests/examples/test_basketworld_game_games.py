@@ -379,3 +379,10 @@ def test_games_that_are_none_are_refused() -> None:
         games.reset(np.array([0, 1]))
     with pytest.raises(InvalidInputError, match="does not fit"):
         games.restore(Games(Rules(), 4, 0).state())
+
+
+def test_two_beginnings_without_a_step_between_differ() -> None:
+    games = Games(Rules(), 3, 0)
+    skills = games.skills.copy()
+    games.reset()
+    assert not np.array_equal(games.skills, skills)

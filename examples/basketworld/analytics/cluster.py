@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import signal
+import socket
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from holdfast.training.extras import need
 from .workers import Done, Unit, WorkerError, by_length
 
 LOCAL = "local"
+_KNOCK_S = 5.0
 
 
 class Cluster:
@@ -90,6 +92,14 @@ class Cluster:
         return self._sent[path]
 
 
+def _knock(address: str) -> None:
+    """Raise `OSError` where nobody listens: Ray itself would try for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdecimal():
+        with socket.create_connection((host.strip("[]"), int(port)), _KNOCK_S):
+            pass
+
+
 def _connect(address: str, workers: int) -> None:
     import ray
 
@@ -98,8 +108,9 @@ def _connect(address: str, workers: int) -> None:
         if address == LOCAL:
             ray.init(address=LOCAL, num_cpus=workers, include_dashboard=False, **quiet)
         else:
+            _knock(address)
             ray.init(address=address, **quiet)
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+    except (OSError, OverflowError, RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
         raise WorkerError(
             f"The Ray cluster {address!r} cannot be joined: {reason}",

@@ -111,11 +111,27 @@ def make_config(given: Mapping[str, Any]) -> TrainingConfig:
     Raises:
         InvalidInputError: Names all keys that are unknown or have bad values, or do not fit each other.
     """
-    values = {key: value for key, value in given.items() if value is not None}
-    config = checked(TrainingConfig, values, "The training configuration")
+    config = _checked(given)
     _check_sizes(config)
     config.make_rules()
     return config
+
+
+def check_given(given: Mapping[str, Any], resume: str | None) -> None:
+    """Refuse bad values before anything begins; of a run that goes on, its own values are not known yet.
+
+    Raises:
+        InvalidInputError: As of `make_config`.
+    """
+    if resume is None:
+        make_config(given)
+    else:
+        _checked(given)
+
+
+def _checked(given: Mapping[str, Any]) -> TrainingConfig:
+    values = {key: value for key, value in given.items() if value is not None}
+    return checked(TrainingConfig, values, "The training configuration")
 
 
 def _check_sizes(config: TrainingConfig) -> None:

@@ -26,7 +26,7 @@ from holdfast.training.watching import log_environment
 
 from ..play.checkpoints import KIND_TAG, TRAINING, policy_path
 from .alternations import Alternations
-from .config import TrainingConfig, go_on_config, make_config
+from .config import TrainingConfig, check_given, go_on_config, make_config
 from .history import History
 from .outlet import STATES, Outlet
 from .ppo import make_model, quick_torch
@@ -94,7 +94,7 @@ def train(
         Terminated: SIGTERM; the state was saved.
     """
     keys = given.model_dump() if isinstance(given, TrainingConfig) else dict(given)
-    make_config(keys)
+    check_given(keys, resume)
     why = why_unwritable(output_dir)
     if why:
         raise InvalidInputError(f"Nothing can be written to {output_dir}: {why}.", "choose another --output-dir")
@@ -103,10 +103,11 @@ def train(
     signals = Signals()
     with _as_python_ends(), signals.caught(), contextlib.ExitStack() as stack:
         if run_id is None:
+            config = make_config(keys)
             run_id = tracker.run_id or stack.enter_context(tracker.run(run_name))
             stack.enter_context(owned(output_dir / run_id, run_id))
             stack.enter_context(_noted(output_dir, run_id))
-            start = _begin(tracker, make_config(keys))
+            start = _begin(tracker, config)
             is_resumed = False
         else:
             stack.enter_context(owned(output_dir / run_id, run_id))

@@ -148,10 +148,18 @@ export class Court {
     if (!view.showQuality) return;
     for (const { player, cell, expected } of state.game.quality) {
       const group = add(this.labels, "g", { class: "worth" });
-      place(group, { x: centre(state.size, cell).x, y: centre(state.size, cell).y - (player === view.selected && view.showChances ? 58 : 40) });
+      place(group, this.freeSpot(state, cell, player === view.selected && view.showChances ? 58 : 40));
       add(group, "rect", { x: -24, y: -12, width: 48, height: 22, rx: 11, class: teamOf(state, player) === "A" ? "a" : "b" });
       add(group, "text", { "text-anchor": "middle", dy: "0.3em" }, expected.toFixed(2));
     }
+  }
+
+  // Above a player, or below where others would be covered.
+  freeSpot(state, cell, off) {
+    const { x, y } = centre(state.size, cell);
+    const spots = [{ x, y: y - off }, { x, y: y + off + 2 }, { x, y: y - 40 }, { x, y: y + 42 }];
+    const covers = (spot, one) => one !== cell && Math.abs(centre(state.size, one).x - spot.x) < 49 && Math.abs(centre(state.size, one).y - spot.y) < 37;
+    return spots.find((spot) => !state.game.cells.some((one) => covers(spot, one))) ?? spots[0];
   }
 
   // Hexagons that the chosen player may be sent to.
