@@ -19,6 +19,7 @@ from holdfast_examples.basketworld.game.rules import Rules
 from holdfast_examples.basketworld.play.policies import PolicyPlayer
 from holdfast_examples.basketworld.play.policy_files import (
     MEMBER,
+    WEIGHTS,
     load_player,
     policy_of,
     read_about,
@@ -83,7 +84,7 @@ def test_a_truncated_file_is_refused_by_name(part: float, basketworld_files: lis
 def test_a_flipped_byte_among_the_weights_is_noticed(basketworld_files: list[Path], tmp_path: Path) -> None:
     content = bytearray(basketworld_files[0].read_bytes())
     with zipfile.ZipFile(BytesIO(content)) as archive:
-        member = archive.getinfo("policy.pth")
+        member = archive.getinfo(WEIGHTS)
     content[member.header_offset + 400] ^= 0x40
     path = tmp_path / "flipped.zip"
     path.write_bytes(content)
@@ -103,18 +104,17 @@ def _no_object(members: dict[str, bytes]) -> None:
     members[MEMBER] = b"[1]"
 
 
-def _no_tensors(members: dict[str, bytes]) -> None:
-    members["policy.pth"] = b"weights"
+def _no_arrays(members: dict[str, bytes]) -> None:
+    members[WEIGHTS] = b"weights"
 
 
 def _not_finite(members: dict[str, bytes]) -> None:
-    import torch
-
-    state = torch.load(BytesIO(members["policy.pth"]), weights_only=True)
-    state["action_net.bias"][0] = float("nan")
+    with np.load(BytesIO(members[WEIGHTS])) as arrays:
+        parts = dict(arrays)
+    parts["biases_0"][0] = float("nan")
     stored = BytesIO()
-    torch.save(state, stored)
-    members["policy.pth"] = stored.getvalue()
+    np.savez(stored, **parts)
+    members[WEIGHTS] = stored.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def _not_finite(members: dict[str, bytes]) -> None:
         (_foreign, "it has no basketworld.json"),
         (_no_json, "basketworld.json is not this example's"),
         (_no_object, "basketworld.json is not this example's"),
-        (_no_tensors, "its weights cannot be read"),
+        (_no_arrays, "its weights cannot be read"),
         (_not_finite, "its weights cannot be read"),
         (about(format=9), "its format is 9, not 1"),
         (about(rules={"gravity": 1}), "no rule named gravity"),
@@ -154,7 +154,9 @@ def test_nothing_that_is_pickled_is_run(basketworld_files: list[Path], tmp_path:
 
     def bait(members: dict[str, bytes]) -> None:
         set_trap(members)
-        members["policy.pth"] = pickle.dumps(Trap())
+        stored = BytesIO()
+        np.savez(stored, weights_0=np.array([Trap()], dtype=object), biases_0=np.zeros(1))
+        members[WEIGHTS] = stored.getvalue()
 
     assert read_policy(rewritten(basketworld_files[0], tmp_path / "data.zip", set_trap)).alternation == 0
     with pytest.raises(InvalidInputError, match="its weights cannot be read"):

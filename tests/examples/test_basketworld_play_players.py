@@ -83,7 +83,8 @@ def test_a_policy_plays_as_its_model_does(basketworld_files: list[Path]) -> None
     import torch
     from sb3_contrib import MaskablePPO
 
-    from holdfast_examples.basketworld.game.observing import as_seen, chances_on_court, observe, sixths_seen
+    from holdfast_examples.basketworld.game.observing import observe
+    from holdfast_examples.basketworld.game.turning import as_seen, chances_on_court, sixths_seen
 
     player, games = load_player(basketworld_files[1]), Games(Rules(), 50, 8)
     model = MaskablePPO.load(basketworld_files[1], device="cpu")

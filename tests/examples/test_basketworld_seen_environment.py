@@ -13,8 +13,8 @@ from gymnasium.utils.env_checker import check_env
 from holdfast.errors import InvalidInputError
 from holdfast_examples.basketworld.game.actions import MOVE, SHOOT
 from holdfast_examples.basketworld.game.environment import BasketWorld, register
-from holdfast_examples.basketworld.game.observing import as_seen, on_court
 from holdfast_examples.basketworld.game.rules import Rules
+from holdfast_examples.basketworld.game.turning import as_seen, on_court
 
 
 @pytest.mark.parametrize("players", [2, 3])

@@ -11,17 +11,10 @@ from holdfast_examples.basketworld.game.actions import ACTIONS, MIRRORED, MOVE, 
 from holdfast_examples.basketworld.game.chances import expected_points
 from holdfast_examples.basketworld.game.court import get_court
 from holdfast_examples.basketworld.game.games import Games
-from holdfast_examples.basketworld.game.observing import (
-    as_seen,
-    chances_on_court,
-    layout,
-    observe,
-    on_court,
-    sixths_seen,
-    width,
-)
+from holdfast_examples.basketworld.game.observing import layout, observe, width
 from holdfast_examples.basketworld.game.passing import interception_chances, receivers
 from holdfast_examples.basketworld.game.rules import Rules
+from holdfast_examples.basketworld.game.turning import as_seen, chances_on_court, on_court, sixths_seen
 
 RULES = [
     Rules(),
@@ -65,10 +58,41 @@ def worth(games: Games, index: int, attacker: int, cell: int) -> float:
     return float(expected_points(rules, court, np.array(cell), games.skills[index, attacker], defenders))
 
 
-def worth_after(games: Games, index: int, attacker: int, way: int) -> float:
-    goal = games.court.neighbour[games.cells[index, attacker], way]
+def goal_of(games: Games, index: int, player: int, way: int) -> int | None:
+    goal = int(games.court.neighbour[games.cells[index, player], way])
     taken = goal in games.cells[index] or goal < 0 or (goal == games.court.basket and not games.rules.dunks)
-    return 0.0 if taken else worth(games, index, attacker, int(goal))
+    return None if taken else goal
+
+
+def worth_after(games: Games, index: int, attacker: int, way: int) -> float:
+    goal = goal_of(games, index, attacker, way)
+    return 0.0 if goal is None else worth(games, index, attacker, goal)
+
+
+def pressed(games: Games, index: int, cell: int | None) -> float:
+    defenders = games.cells[index, games.rules.players :]
+    near = games.rules.pressure_distance
+    return 0.0 if cell is None else float(np.mean([games.court.distance[cell, d] <= near for d in defenders]))
+
+
+def guard(games: Games, index: int, defender: int, way: int, others: bool) -> float:
+    """Move a defender, and see what becomes of the holder's worth or the others'."""
+    team, goal = games.rules.players, goal_of(games, index, games.rules.players + defender, way)
+    if goal is None:
+        return 0.0
+    who = [p for p in range(team) if (p != games.holder[index]) == others]
+    before = sum(worth(games, index, p, int(games.cells[index, p])) for p in who)
+    kept = games.cells.copy()
+    games.cells[index, team + defender] = goal
+    after = sum(worth(games, index, p, int(games.cells[index, p])) for p in who)
+    games.cells = kept
+    return after - before
+
+
+def press(games: Games, index: int, defender: int, way: int) -> float:
+    goal = goal_of(games, index, games.rules.players + defender, way)
+    ball = games.cells[index, games.holder[index]]
+    return float(goal is not None and games.court.distance[ball, goal] <= games.rules.pressure_distance)
 
 
 def worth_passed(games: Games, index: int, way: int) -> float:
@@ -102,6 +126,12 @@ def plainly(games: Games, index: int, offense: bool) -> dict[str, list[float]]:
         "layup": [float(court.to_basket[cells[p]] <= 1) for p in attackers],
         "worth_after": [worth_after(games, index, p, way) for p in attackers for way in ways],
         "worth_passed": [worth_passed(games, index, way) for way in ways],
+        "pressed": [pressed(games, index, int(cells[p])) for p in attackers],
+        "pressed_after": [pressed(games, index, goal_of(games, index, p, way)) for p in attackers for way in ways],
+        "closeness": [np.exp(1 - float(court.distance[cells[p], d])) for p in attackers for d in cells[team:]],
+        "guard": [guard(games, index, d, way, False) for d in attackers for way in ways],
+        "guard_others": [guard(games, index, d, way, True) for d in attackers for way in ways],
+        "press": [press(games, index, d, way) for d in attackers for way in ways],
         "way_by_clock": [min(1.0, court.to_basket[cells[p]] / clock) for p in attackers],
         "role": [1.0 if offense else -1.0],
         "skills": [10 * (games.skills[index, p, kind] - means[kind]) for p in attackers for kind in range(3)],
@@ -115,7 +145,9 @@ def test_a_plain_reading_of_each_game_sees_the_same(rules: Rules) -> None:
         seen = observe(games, "offense" if offense else "defense")
         assert seen.dtype == np.float32
         for index in range(len(seen)):
-            for name, values in plainly(games, index, offense).items():
+            read = plainly(games, index, offense)
+            assert set(read) == set(layout(rules))
+            for name, values in read.items():
                 np.testing.assert_allclose(seen[index, layout(rules)[name]], values, atol=2e-6, err_msg=name)
 
 
@@ -190,13 +222,14 @@ def test_a_mirrored_court_is_seen_mirrored(players: int) -> None:
     assert clear.sum() > 100
     seen, other = (observe(one, "defense")[clear] for one in (games, mirrored))
     swap = np.array([0, 5, 4, 3, 2, 1])
-    for name in set(parts) - {"players", "hoop", "worth_after", "worth_passed"}:
+    by_way = {"worth_after", "worth_passed", "pressed_after", "guard", "guard_others", "press"}
+    for name in set(parts) - {"players", "hoop"} - by_way:
         np.testing.assert_allclose(seen[:, parts[name]], other[:, parts[name]], atol=1e-6, err_msg=name)
     for name in ("players", "hoop"):
         q, r = np.moveaxis(seen[:, parts[name]].reshape(len(seen), -1, 2), 2, 0)
         vectors = np.stack([q + r, -r], 2).reshape(len(seen), -1)
         np.testing.assert_allclose(vectors, other[:, parts[name]], atol=1e-6)
-    for name in ("worth_after", "worth_passed"):
+    for name in by_way:
         ways = seen[:, parts[name]].reshape(len(seen), -1, 6)[:, :, swap].reshape(len(seen), -1)
         np.testing.assert_allclose(ways, other[:, parts[name]], atol=1e-6)
     masks = [as_seen(one.legal(), sixths_seen(one))[clear] for one in (games, mirrored)]

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import signal
 import socket
-import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -14,11 +12,13 @@ from typing import Any
 
 from holdfast.errors import HoldfastError
 from holdfast.training.extras import need
+from holdfast.training.ray_cluster import ray_cluster
 
 from .workers import Done, Unit, WorkerError, by_length
 
 LOCAL = "local"
 _KNOCK_S = 5.0
+_QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.WARNING}
 
 
 class Cluster:
@@ -46,18 +46,13 @@ class Cluster:
         Raises:
             WorkerError: There is no such cluster.
         """
-        import ray
-
-        if not ray.is_initialized():
-            self._leaves.callback(ray.shutdown)
-            with _signals_kept():
-                _connect(self._address, self._workers)
+        self._leaves.enter_context(_connected(self._address, self._workers))
         return self
 
     def __exit__(
         self, error: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._leaves.close()
+        self._leaves.__exit__(error, value, trace)
 
     def work(self, units: Sequence[Unit], tell: Done) -> list[Any]:
         """Do all units, the longest first.
@@ -100,23 +95,23 @@ def _knock(address: str) -> None:
             pass
 
 
-def _connect(address: str, workers: int) -> None:
-    import ray
-
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.WARNING}
-    try:
-        if address == LOCAL:
-            ray.init(address=LOCAL, num_cpus=workers, include_dashboard=False, **quiet)
-        else:
-            _knock(address)
-            ray.init(address=address, **quiet)
-    except (OSError, OverflowError, RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-        raise WorkerError(
-            f"The Ray cluster {address!r} cannot be joined: {reason}",
-            "start one with `ray start --head`, give its address as host:port, or say --ray local",
-            retryable=True,
-        ) from None
+@contextlib.contextmanager
+def _connected(address: str, workers: int) -> Iterator[None]:
+    with contextlib.ExitStack() as leaves:
+        try:
+            if address == LOCAL:
+                leaves.enter_context(ray_cluster(address=LOCAL, num_cpus=workers, **_QUIET))
+            else:
+                _knock(address)
+                leaves.enter_context(ray_cluster(address=address, **_QUIET))
+        except (OSError, OverflowError, RuntimeError, ValueError) as error:
+            reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+            raise WorkerError(
+                f"The Ray cluster {address!r} cannot be joined: {reason}",
+                "start one with `ray start --head`, give its address as host:port, or say --ray local",
+                retryable=True,
+            ) from None
+        yield
 
 
 def _result(reference: Any) -> Any:
@@ -137,20 +132,6 @@ def _result(reference: Any) -> Any:
     if error is not None:
         raise error
     return result
-
-
-@contextlib.contextmanager
-def _signals_kept() -> Iterator[None]:
-    """Have signals handled as before: Ray sets handlers of its own, and leaves them."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 # -- in a worker ----------------------------------------------------------------------

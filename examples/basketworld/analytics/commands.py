@@ -269,7 +269,7 @@ def _request(
 ) -> Request:
     from holdfast.training.extras import need
 
-    need(("numpy", "pandas", "matplotlib", "torch", "PIL"), "the analysis of BasketWorld", "basketworld")
+    need(("numpy", "pandas", "matplotlib", "PIL"), "the analysis of BasketWorld", "basketworld")
     from .request import Request
 
     return Request(run, alternation, opponent, episodes, seed, workers, ray, out, deterministic)

@@ -234,7 +234,6 @@ def _serve(pipe: Connection) -> None:
 
 def prepare() -> None:
     """Load what play takes, while the parent still downloads."""
-    import_module("torch")
     import_module(f"{__package__}.units")
 
 

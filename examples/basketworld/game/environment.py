@@ -14,9 +14,10 @@ from holdfast.errors import InvalidInputError
 from .actions import ACTIONS
 from .drawing import picture
 from .games import Games
-from .observing import as_seen, observe, on_court, sixths_seen, skill_means, width
+from .observing import observe, skill_means, width
 from .outcome import Ending, Outcome
 from .rules import Rules
+from .turning import as_seen, on_court, sixths_seen
 from .view import View
 
 ID = "BasketWorld-v0"

@@ -16,8 +16,9 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from ..game.actions import ACTIONS
 from ..game.games import Games
-from ..game.observing import as_seen, layout, observe, on_court, sixths_seen
+from ..game.observing import layout, observe
 from ..game.rules import Rules
+from ..game.turning import as_seen, on_court, sixths_seen
 from .episode_log import EpisodeLog
 from .opponent_team import OpponentTeam
 

@@ -11,8 +11,9 @@ from holdfast.errors import InvalidInputError
 
 from ..game.actions import ACTIONS
 from ..game.games import Games
-from ..game.observing import as_seen, chances_on_court, observe, sixths_seen, width
+from ..game.observing import observe, width
 from ..game.rules import Rules
+from ..game.turning import as_seen, chances_on_court, sixths_seen
 from .players import own_legal, sample
 
 _Ints = npt.NDArray[np.int64]

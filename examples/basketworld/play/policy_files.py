@@ -1,7 +1,8 @@
-"""Files of policies: what stable-baselines3 writes, and beside it, in the same zip, what makes it a BasketWorld policy.
+"""Files of policies: what stable-baselines3 writes, and beside it, in the same zip, what it takes to play.
 
-Reading one runs no code of the file's: of what stable-baselines3 wrote, only the weights are read, as tensors. Its
-`data` holds pickled objects, which would be run.
+That is a text about the policy, and its weights as NumPy writes them. Reading these runs no code of the file's and
+needs no PyTorch. What stable-baselines3 wrote is for going on with a training; it holds pickled objects, which
+would be run.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 MEMBER = "basketworld.json"
-_WEIGHTS = "policy.pth"
+WEIGHTS = "basketworld.npz"
 _HIDDEN = "mlp_extractor.policy_net."
 _MOST_BYTES = 256 << 20
 _REMEDY = "give a models/unified_policy_alt_….zip that this example's training wrote"
@@ -74,6 +74,7 @@ def write_policy(model: MaskablePPO, path: Path, rules: Rules, alternation: int,
         model.save(part)
         with zipfile.ZipFile(part, "a", zipfile.ZIP_DEFLATED) as archive:
             archive.writestr(MEMBER, json.dumps(about, sort_keys=True))
+            archive.writestr(WEIGHTS, _as_npz(policy_of(model, rules).layers))
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
@@ -97,7 +98,7 @@ def read_policy(path: Path) -> LoadedPolicy:
     """
     content = _content_of(path)
     about = _about_of(_member(content, path, MEMBER), path)
-    layers = _layers_of(_member(content, path, _WEIGHTS), about.net_arch, path)
+    layers = _layers_of(_member(content, path, WEIGHTS), about.net_arch, path)
     try:
         return Policy(about.rules, about.alternation, layers, about.net_arch, hashlib.sha256(content).hexdigest())
     except InvalidInputError as error:
@@ -162,12 +163,10 @@ def _about_of(member: bytes, path: Path) -> About:
 
 
 def _layers_of(member: bytes, net_arch: tuple[int, ...], path: Path) -> tuple[Layer, ...]:
-    import torch
-
     try:
-        state = torch.load(io.BytesIO(member), map_location="cpu", weights_only=True)
-        layers = _layers(state)
-    except (KeyError, TypeError, ValueError, RuntimeError, EOFError, OSError, AttributeError, UnpicklingError) as error:
+        with np.load(io.BytesIO(member), allow_pickle=False) as arrays:
+            layers = _fitting([(arrays[f"weights_{n}"], arrays[f"biases_{n}"]) for n in range(len(arrays.files) // 2)])
+    except (KeyError, TypeError, ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
         said = str(error).partition("\n")[0][:120]
         raise _refused(path, f"its weights cannot be read ({type(error).__name__}: {said})") from None
     if net_arch != _widths(layers):
@@ -179,7 +178,21 @@ def _layers(state: Mapping[str, Any]) -> tuple[Layer, ...]:
     # stable-baselines3 counts the layers and the tanh between them.
     depth = sum(name.startswith(_HIDDEN) and name.endswith(".weight") for name in state)
     names = [*(f"{_HIDDEN}{2 * index}" for index in range(depth)), "action_net"]
-    layers = tuple((_array(state[f"{name}.weight"], 2), _array(state[f"{name}.bias"], 1)) for name in names)
+    return _fitting([(state[f"{name}.weight"].numpy(), state[f"{name}.bias"].numpy()) for name in names])
+
+
+def _as_npz(layers: Sequence[Layer]) -> bytes:
+    parts: dict[str, Any] = {}
+    for number, (weights, biases) in enumerate(layers):
+        parts |= {f"weights_{number}": np.float32(weights), f"biases_{number}": np.float32(biases)}
+    written = io.BytesIO()
+    np.savez(written, **parts)
+    return written.getvalue()
+
+
+def _fitting(arrays: Sequence[tuple[Any, Any]]) -> tuple[Layer, ...]:
+    """Return layers of finite numbers; a `ValueError` says that they do not fit one another."""
+    layers = tuple((_array(weights, 2), _array(biases, 1)) for weights, biases in arrays)
     for (_, before), (weights, _) in pairwise(layers):
         if weights.shape[1] != len(before):
             raise ValueError("its layers do not fit one another")
@@ -190,8 +203,8 @@ def _widths(layers: tuple[Layer, ...]) -> tuple[int, ...]:
     return tuple(len(biases) for _, biases in layers[:-1])
 
 
-def _array(tensor: Any, dimensions: int) -> Any:
-    found = tensor.numpy().astype(np.float64)
+def _array(values: Any, dimensions: int) -> Any:
+    found = np.asarray(values, np.float64)
     if found.ndim != dimensions or not np.isfinite(found).all():
         raise ValueError("a layer is not a matrix of numbers")
     return found
