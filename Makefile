@@ -11,8 +11,8 @@ WHEEL := .make/wheel
 PIP_FLAGS := --quiet --disable-pip-version-check
 SOURCES := $(shell find src examples -name '*.py') pyproject.toml README.md
 PYTEST_FLAGS ?= -n 2
-# With the oldest MLflow, a database without a server is tried where calls of MLflow differ: tracking, registry, history.
-ON_OLDEST := (not postgresql or tracker or registry or history) and not first_opening
+# With the oldest MLflow, PostgreSQL is tried where calls of MLflow differ: tracking and registry.
+ON_OLDEST := (not postgresql or tracker or registry) and not first_opening
 
 # Nothing here may report to anybody, or start work of its own.
 export MLFLOW_DISABLE_TELEMETRY := true
