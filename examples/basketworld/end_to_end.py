@@ -24,7 +24,7 @@ from holdfast.settings import Settings
 from holdfast.tracking import MLflowTracker
 from holdfast.training.extras import need
 
-from .train import project_settings
+from .train import project_settings, show_progress
 
 if TYPE_CHECKING:
     from .learning.judging import Judgement
@@ -65,7 +65,7 @@ TINY = Plan(
         "n_envs": 32,
         "opponents": 4,
         "rollout": 32,
-        "steps": 2048,
+        "steps": 4096,
         "batch": 256,
         "net_arch": (32,),
         "gif_every": 2,
@@ -103,7 +103,7 @@ class Story:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Tell the whole story; return the exit code: 1 where the policy has not learnt enough."""
+    """Tell the whole story; return the exit code: 1 where the policy has not learnt enough, 130 Ctrl-C."""
     parser = argparse.ArgumentParser(prog="python -m holdfast_examples.basketworld.end_to_end")
     parser.add_argument("--tiny", action="store_true", help="half a minute, for CI; the policy is poor")
     parser.add_argument("--output-dir", type=Path, default=Path("outputs"), help="where policies go [outputs]")
@@ -111,6 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
     options = parser.parse_args(arguments)
     out = get_output(options.json)
+    show_progress()
     try:
         need(("torch", "sb3_contrib"), "this example", "basketworld")
         plan = TINY if options.tiny else FULL
@@ -119,6 +120,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except HoldfastError as error:
         out.error(error.message, error.hint)
         return error.exit_code
+    except KeyboardInterrupt:
+        out.error("Interrupted.", "python -m holdfast_examples.basketworld.train --resume last goes on with a training")
+        return 130
     if options.json:
         out.data(story.told)
     if missed:

@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Terminated: SIGTERM; the state was saved. It is an exit, with code 143.
     """
     options = parse(arguments)
-    _show_progress()
+    show_progress()
     try:
         need(("torch", "sb3_contrib"), "this example", "basketworld")
         keys = {name: getattr(options, name) for name in TrainingConfig.model_fields}
@@ -82,7 +82,7 @@ def _shown(value: object) -> str:
     return ",".join(map(str, value)) if isinstance(value, tuple) else json.dumps(value)
 
 
-def _show_progress() -> None:
+def show_progress() -> None:
     """Have what the training says go to standard error, where nobody has said how to log."""
     ours = logging.getLogger(__package__)
     if not ours.hasHandlers():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,12 +13,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-pytest.importorskip("torch")
-pytest.importorskip("sb3_contrib")
-pytest.importorskip("sklearn")
 pd = pytest.importorskip("pandas")
 
 from typer.testing import CliRunner  # noqa: E402
@@ -28,18 +25,22 @@ from holdfast.errors import HoldfastError  # noqa: E402
 from holdfast.settings import load_settings  # noqa: E402
 from holdfast.tracking import MLflowTracker  # noqa: E402
 from holdfast_examples.basketworld.analytics import commands  # noqa: E402
+from holdfast_examples.basketworld.analytics.analysis import analysis  # noqa: E402
+from holdfast_examples.basketworld.analytics.request import Request, TrainingRun  # noqa: E402
 from holdfast_examples.basketworld.game.rules import Rules  # noqa: E402
-from holdfast_examples.basketworld.play.policy_files import untrained_policy, write_policy  # noqa: E402
+
+sys.path.insert(0, str(Path(__file__).parent))
+from basketworld_made_up import write_made_up  # noqa: E402
 
 RULES = Rules(size=8, shot_clock=10, least_clock=6)
 CHECKPOINTS = 4
 
 
 @pytest.fixture(scope="module")
-def training(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+def training(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> tuple[str, str]:
     """The tracking URI and the id of a training run, which has ended."""
     folder = tmp_path_factory.mktemp("training")
-    uri = f"sqlite:///{folder}/mlflow.db"
+    uri = f"sqlite:///{shutil.copyfile(sqlite_template, folder / 'mlflow.db')}"
     settings = load_settings(
         start=folder, tracking_uri=uri, artifact_uri=str(folder / "files"), experiment_name="court"
     )
@@ -47,8 +48,7 @@ def training(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     with tracker.run("self-play") as run_id:
         tracker.log_metrics({"Offense ppp": 0.8}, step=3)
         for number in range(CHECKPOINTS):
-            path = folder / f"unified_policy_alt_{number}.zip"
-            write_policy(untrained_policy(RULES, seed=number, net_arch=(16,)), path, RULES, number, (16,))
+            path = write_made_up(folder / f"unified_policy_alt_{number}.zip", RULES, number)
             tracker.log_artifact(path, "models", wait=True)
     tracker.flush()
     return uri, run_id
@@ -103,8 +103,15 @@ def _stored(uri: str, run_id: str) -> list[str]:
     return sorted(file.path for file in project.artifacts.list_files(_run(uri, run_id).artifact_uri))
 
 
-def test_elo_rates_all_checkpoints(call: Callable[..., Any], training: tuple[str, str], uri: str) -> None:
-    told = call("elo", "--pairings", "round-robin", "--out", "kept")
+def test_elo_rates_all_checkpoints_alike_with_any_workers(
+    call: Callable[..., Any], training: tuple[str, str], uri: str
+) -> None:
+    told, _ = (
+        call("elo", "--pairings", "round-robin", "--seed", "5", "--workers", workers, "--out", out)
+        for workers, out in (("1", "kept"), ("2", "by-two"))
+    )
+    for name in ("ratings.csv", "matchups.csv", "evolution.svg"):
+        assert Path("kept", name).read_bytes() == Path("by-two", name).read_bytes()
     assert [row["alternation"] for row in told["ratings"]] == [0, 1, 2, 3]
     ratings, matches = pd.read_csv("kept/ratings.csv"), pd.read_csv("kept/matchups.csv")
     assert ratings["rating"].mean() == pytest.approx(1000, abs=0.01)
@@ -121,13 +128,6 @@ def test_elo_rates_all_checkpoints(call: Callable[..., Any], training: tuple[str
     assert child.metrics["elo/peak_rating"] == pytest.approx(ratings["rating"].max(), abs=0.01)
     names = ["evolution.png", "evolution.svg", "matchups.csv", "ratings.csv", "win_rates.png", "win_rates.svg"]
     assert _stored(uri, told["run_id"]) == names
-
-
-def test_the_number_of_workers_changes_nothing(call: Callable[..., Any]) -> None:
-    for workers in ("1", "2"):
-        call("elo", "--pairings", "sequential", "--seed", "5", "--workers", workers, "--out", workers)
-    for name in ("ratings.csv", "matchups.csv", "evolution.svg"):
-        assert Path("1", name).read_bytes() == Path("2", name).read_bytes()
 
 
 def test_evaluate_measures_both_roles(call: Callable[..., Any], uri: str) -> None:
@@ -165,7 +165,12 @@ def test_maps_count_every_player_and_every_shot(call: Callable[..., Any]) -> Non
 def test_trajectories_fill_the_court(call: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     from holdfast_examples.basketworld.analytics import trajectories
 
-    monkeypatch.setattr(trajectories, "frame_of", lambda figure: np.zeros((8, 8, 3), np.uint8))  # drawing takes long
+    frames = trajectories._frames  # drawing takes long: only the first step is
+
+    def fewer(played: Any, filled: Any) -> Any:
+        return frames(played, {role: counts[:1] for role, counts in filled.items()})
+
+    monkeypatch.setattr(trajectories, "_frames", fewer)
     told = call("trajectories", "--out", "kept", "--episodes", "8")
     table = pd.read_csv("kept/trajectories.csv")
     last = table[table["step"] == told["steps"] - 1]
@@ -174,6 +179,7 @@ def test_trajectories_fill_the_court(call: Callable[..., Any], monkeypatch: pyte
 
 
 def test_assists_are_regressed_on_skill(call: Callable[..., Any], uri: str) -> None:
+    pytest.importorskip("sklearn")
     told = call("assist-skill", "--out", "kept", "--episodes", "300", "--opponent", "random")
     metrics = _run(uri, told["run_id"]).metrics
     assert metrics["assist_skill/auc_low"] <= metrics["assist_skill/auc"] <= metrics["assist_skill/auc_high"]
@@ -196,21 +202,18 @@ def test_a_failure_is_the_analysis_own(training: tuple[str, str], uri: str, monk
 
 
 @pytest.mark.usefixtures("uri")
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
+def test_errors_name_what_is_wrong(training: tuple[str, str]) -> None:
+    run = training[1]
+    for options, said in [
         (["heatmap", "--run", "f" * 32], "f" * 32),
-        (["heatmap", "--run", "RUN", "-a", "9"], "no checkpoint of alternation 9"),
-        (["heatmap", "--run", "RUN", "--opponent", "nobody"], "opponent is 'nobody'"),
-        (["heatmap", "--run", "RUN", "--opponent", "77"], "no checkpoint of alternation 77"),
-        (["evaluate", "--run", "RUN", "-a", "1", "--every"], "Both --every and --alternation"),
-    ],
-)
-def test_errors_name_what_is_wrong(training: tuple[str, str], options: list[str], said: str) -> None:
-    given = [training[1] if word == "RUN" else word for word in options]
-    result = CliRunner().invoke(commands.app, given)
-    assert isinstance(result.exception, HoldfastError)
-    assert said in result.exception.message
+        (["heatmap", "--run", run, "-a", "9"], "no checkpoint of alternation 9"),
+        (["heatmap", "--run", run, "--opponent", "nobody"], "opponent is 'nobody'"),
+        (["heatmap", "--run", run, "--opponent", "77"], "no checkpoint of alternation 77"),
+        (["evaluate", "--run", run, "-a", "1", "--every"], "Both --every and --alternation"),
+    ]:
+        result = CliRunner().invoke(commands.app, options)
+        assert isinstance(result.exception, HoldfastError)
+        assert said in result.exception.message
 
 
 @pytest.mark.usefixtures("untouched")
@@ -237,6 +240,19 @@ def test_ctrl_c_ends_the_workers_and_the_run(training: tuple[str, str], uri: str
     assert not [pid for pid in workers if Path(f"/proc/{pid}").exists()]
     (killed,) = (run for run in _children(uri, training[1]) if run.run_id not in before)
     assert killed.status == "KILLED"
+
+
+@pytest.mark.usefixtures("untouched")
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="signals of POSIX")
+def test_a_service_manager_or_a_closed_terminal_kills_the_run(training: tuple[str, str], uri: str) -> None:
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        with (
+            pytest.raises(SystemExit) as ended,
+            analysis("elo", TrainingRun(training[1]), Request(training[1])) as found,
+        ):
+            signal.raise_signal(number)
+        assert ended.value.code == 128 + number
+        assert _run(uri, found.run_id).status == "KILLED"
 
 
 def _environment() -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,11 +19,15 @@ from fastapi.testclient import TestClient
 from PIL import Image
 from starlette.websockets import WebSocketDisconnect
 
-from holdfast.settings import Settings
+from holdfast import open_project
+from holdfast.settings import Settings, load_settings
 from holdfast_examples.basketworld.app.runs import TrackedLibrary
 from holdfast_examples.basketworld.app.server import Options, create_app
+from holdfast_examples.basketworld.game.rules import Rules
+from holdfast_examples.basketworld.play.checkpoints import FOLDER, KIND_TAG, TRAINING, policy_path
 
 sys.path.insert(0, str(Path(__file__).parent))
+from basketworld_made_up import write_made_up
 from basketworld_page import RUN, MadeUpLibrary
 
 HERE = "http://127.0.0.1"
@@ -118,8 +123,8 @@ def test_live_play(client: TestClient) -> None:
         told = socket.receive_json()
         assert (told["game"]["episode"], told["game"]["seed"], told["game"]["attacking"]) == (1, 99, "B")
         too_far, no_action = '{"type": "goto", "at": 77}', '{"type": "step", "orders": {"0": 99}}'
-        for bad in ['{"type": "fly"}', "nonsense", too_far, no_action]:
-            socket.send_text(bad)
+        for bad in ['{"type": "fly"}', "nonsense", too_far, no_action, b"\xff"]:
+            socket.send_bytes(bad) if isinstance(bad, bytes) else socket.send_text(bad)
             told = socket.receive_json()
             assert told["type"] == "error"
             assert told["hint"]
@@ -163,6 +168,16 @@ def test_other_sites_are_kept_out(client: TestClient) -> None:
         assert client.get("/api/runs", headers={"host": host}).status_code == 200
 
 
+def test_large_bodies_and_those_of_no_size_are_refused(client: TestClient) -> None:
+    for body in (b'{"run": "' + b"x" * 20_000 + b'"}', iter([b"{", b"}"])):
+        answer = client.post("/api/sessions", content=body)
+        assert (answer.status_code, set(answer.json())) == (413, {"error", "hint"})
+    for body in (b"[" * 10_000, b"{"):
+        answer = client.post("/api/sessions", content=body, headers={"content-type": "application/json"})
+        assert answer.status_code in {400, 422}
+        assert answer.json()["hint"]
+
+
 def test_an_origin_that_is_let_in() -> None:
     origin = "https://site.example"
     with TestClient(create_app(None, Options(cors=(origin,)), MadeUpLibrary()), HERE) as client:
@@ -194,8 +209,26 @@ def test_the_page_and_its_files_come_from_here(client: TestClient) -> None:
     assert client.get("/static/../server.py").status_code == 404
 
 
-def test_policies_of_a_real_run(basketworld_run: tuple[Settings, str], tmp_path: Path) -> None:
-    settings, run = basketworld_run
+def _real_run(folder: Path, sqlite_template: Path) -> tuple[Settings, str]:
+    """Return a project's settings, and the id of a run of training that keeps three policies."""
+    settings = load_settings(
+        start=folder,
+        environ={},
+        tracking_uri=f"sqlite:///{shutil.copyfile(sqlite_template, folder / 'court.db')}",
+        artifact_root=str(folder / "artifacts"),
+        experiment_name="basketworld",
+    )
+    project = open_project(settings)
+    run = project.runs.create_run(project.experiment().experiment_id, "self-play", {KIND_TAG: TRAINING})
+    for alternation in range(3):
+        path = write_made_up(folder / policy_path(alternation), Rules(), alternation)
+        project.artifacts.upload_file(path, run.artifact_uri, FOLDER)
+    project.runs.end_run(run.run_id, "FINISHED")
+    return settings, run.run_id
+
+
+def test_policies_of_a_real_run(sqlite_template: Path, tmp_path: Path) -> None:
+    settings, run = _real_run(tmp_path, sqlite_template)
     library = TrackedLibrary(settings, tmp_path / "cache", 1)
     with TestClient(create_app(settings, Options(), library), HERE) as client:
         assert [(one["id"], one["policies"]) for one in client.get("/api/runs").json()] == [(run, 3)]

@@ -180,3 +180,19 @@ def test_sessions_are_limited_and_expire_when_idle() -> None:
         sessions.get(first.id)
     sessions.close(second.id)
     assert len(sessions) == 0
+
+
+def test_a_session_that_is_left_makes_room() -> None:
+    now = [0.0]
+    sessions = Sessions(most=2, idle_s=1800, clock=lambda: now[0])
+    watched, left = sessions.add(_table(), None), sessions.add(_table(), None)
+    watched.viewers = 1
+    now[0] = 59
+    with pytest.raises(TooManySessionsError):
+        sessions.check_room()  # it may be a page that is being loaded again
+    now[0] = 60
+    third = sessions.add(_table(), None)
+    assert sessions.get(watched.id) is watched
+    assert sessions.get(third.id) is third
+    with pytest.raises(NotFoundError):
+        sessions.get(left.id)

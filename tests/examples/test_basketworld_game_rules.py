@@ -33,6 +33,8 @@ def test_every_problem_is_named_at_once() -> None:
         {"three_distance": 1},
         {"three": "0.4"},
         {"least_clock": True},
+        {"skill_std": float("inf")},
+        {"size": 10**400},
     ],
 )
 def test_what_makes_no_game_is_refused(options: dict[str, Any]) -> None:
@@ -43,3 +45,5 @@ def test_what_makes_no_game_is_refused(options: dict[str, Any]) -> None:
 def test_an_unknown_rule_is_named() -> None:
     with pytest.raises(InvalidInputError, match="shot_clok"):
         Rules.from_dict({"shot_clok": 24})
+    with pytest.raises(InvalidInputError, match=r"\['size'\]"):
+        Rules.from_dict(["size"])  # type: ignore[arg-type]

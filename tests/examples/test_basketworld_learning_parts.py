@@ -16,6 +16,7 @@ from holdfast_examples.basketworld.game.games import Games
 from holdfast_examples.basketworld.game.observing import observe
 from holdfast_examples.basketworld.game.rules import Rules
 from holdfast_examples.basketworld.learning.config import go_on_config, make_config
+from holdfast_examples.basketworld.learning.episode_log import OFFENSE, split
 from holdfast_examples.basketworld.learning.opponent_team import OpponentTeam
 from holdfast_examples.basketworld.learning.opponents import as_text, chances, draw_opponents
 from holdfast_examples.basketworld.learning.ppo import make_model, quick_torch
@@ -39,8 +40,8 @@ def layers_for(rules: Rules, seed: int) -> tuple[Layer, ...]:
     return tuple((rng.normal(size=(out, into)), rng.normal(size=out)) for into, out in pairwise(sizes))
 
 
-def env_for(rules: Rules, n: int = 8) -> TeamVecEnv:
-    env = TeamVecEnv(rules, n, 5)
+def env_for(rules: Rules, n: int = 8, expected: bool = True) -> TeamVecEnv:
+    env = TeamVecEnv(rules, n, 5, expected)
     env.face(OpponentTeam([layers_for(rules, seed) for seed in range(4)]))
     return env
 
@@ -57,9 +58,10 @@ def test_wrong_options_are_told_at_once() -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"n_envs": 10, "opponents": 4}, "have opponents divide n_envs"),
+        ({"n_envs": 10, "opponents": 4}, "twice the opponents divide n_envs"),
         ({"rules": {"playrs": 3}}, "playrs"),
         ({"rules": {"players": 7}}, "players"),
+        ({"rules": {"gamma": 0.5, "shaping": 1}}, "say gamma=0.5 and shaping=1 outside of rules"),
     ],
 )
 def test_options_that_do_not_fit(given: dict[str, object], said: str) -> None:
@@ -164,19 +166,25 @@ def test_the_other_team_sees_the_same_games(players: int) -> None:
     assert np.array_equal(seen_by_others(theirs, games.rules), mine)
 
 
-@pytest.mark.parametrize("is_offense", [True, False])
-def test_rewards_are_the_team_s_own(is_offense: bool) -> None:
-    env = env_for(Rules())
-    env.begin_role(is_offense)
-    rng, total = np.random.default_rng(1), 0.0
+@pytest.mark.parametrize("expected", [True, False])
+def test_rewards_are_the_team_s_own(expected: bool) -> None:
+    """By role, what the learner is rewarded with is what its team scored, or would on average with these shots."""
+    env = env_for(Rules(), expected=expected)
+    env.begin()
+    rng, total = np.random.default_rng(1), np.zeros(8)
     for _ in range(100):
         masks = env.masks()
         actions = np.where(masks, rng.random(masks.shape), -1).argmax(-1)
         _, rewards, _ = env.play(actions)
-        total += float(rewards.sum())
-    points = env.log.columns()["points"].sum()
-    assert total == (points if is_offense else -points)
-    assert points > 0
+        total += rewards
+    columns = env.log.columns()
+    worth = np.nan_to_num(columns["chance"]) * np.where(columns["attempt"] == 3, 3, 2)
+    scored = worth if expected else columns["points"]
+    sides = np.where(env.is_offense, 1, -1)
+    assert total == pytest.approx(sides * np.bincount(columns["game"], scored, 8), abs=1e-4)
+    assert set(sides) == {1, -1}
+    assert scored.sum() > 0
+    assert abs(worth.sum() - columns["points"].sum()) < 4 * np.sqrt(2 * len(worth))
 
 
 def test_the_library_s_own_rollouts_work_too() -> None:
@@ -192,16 +200,16 @@ def test_a_learner_learns() -> None:
     model = make_model(config, env)
     rewards = []
     for _ in range(8):
-        env.begin_role(True)
+        env.begin()
         model.collect(env)
         model.update()
-        rewards.append(env.log.columns()["reward"].mean())
+        rewards.append(split(env.log.columns(), env.is_offense)[OFFENSE]["reward"].mean())
     assert np.mean(rewards[-3:]) > np.mean(rewards[:3]) + 0.05
 
 
 def test_games_go_on_from_a_state() -> None:
     env, other = env_for(Rules()), env_for(Rules())
-    env.begin_role(False)
+    env.begin()
     for _ in range(5):
         env.play(np.zeros((8, 2), np.int64))
     other.restore(env.state())

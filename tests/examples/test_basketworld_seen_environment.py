@@ -96,7 +96,7 @@ def test_turned_actions_do_on_the_court_what_they_stand_for() -> None:
     assert set(ways) == {1}
 
 
-@pytest.mark.parametrize("action", [[0, 0, 0], [0, 0, 0, 14], "shoot"])
+@pytest.mark.parametrize("action", [[0, 0, 0], [0, 0, 0, 14], "shoot", [0.5, 1, 2, 3], ["a"] * 4, [1 << 80, 0, 0, 0]])
 def test_what_is_no_action_is_refused(action: Any) -> None:
     env = BasketWorld()
     env.reset(seed=0)
@@ -109,4 +109,6 @@ def test_options_that_do_not_exist_are_refused() -> None:
         BasketWorld(render_mode="human")
     with pytest.raises(InvalidInputError, match="no side"):
         BasketWorld(side="attack")  # type: ignore[arg-type]
+    with pytest.raises(InvalidInputError, match="players"):
+        BasketWorld({"players": 3})  # type: ignore[arg-type]
     assert BasketWorld().render() is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from holdfast.cli.ending import orderly_end
 from holdfast.errors import InvalidInputError
+from holdfast.lifecycle import Terminated
 from holdfast.tracking import MLflowTracker
 from holdfast.tracking.handed_run import take_handed_run
 
@@ -84,7 +86,7 @@ def analysis(kind: str, training: TrainingRun, request: Request, **params: Any) 
     name = f"{kind} of {training.run.name or training.run.run_id[:8]}"
     with orderly_end(), _folder(request.out) as folder:
         tracker = MLflowTracker(settings=training.settings)
-        with tracker.run(name, tags) as run_id:
+        with tracker.run(name, tags) as run_id, _killed_by_signals():
             tracker.log_params({**request.as_params(), **_plain(params)})
             found = Analysis(kind, run_id, folder)
             yield found
@@ -93,6 +95,25 @@ def analysis(kind: str, training: TrainingRun, request: Request, **params: Any) 
                 tracker.log_metrics(metrics, step)
             for file in found.files:
                 tracker.log_artifact(folder / file, "")
+
+
+class _Signalled(Terminated):
+    """A signal's exit, with its own code."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__()
+        self.code = code
+
+
+@contextmanager
+def _killed_by_signals() -> Iterator[None]:
+    """Have the exit that `orderly_end` makes of a signal end a run as KILLED; any other exit is a failure."""
+    try:
+        yield
+    except SystemExit as end:
+        if isinstance(end.code, int) and end.code - 128 in set(signal.Signals):
+            raise _Signalled(end.code) from None
+        raise
 
 
 @contextmanager

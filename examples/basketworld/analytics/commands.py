@@ -39,7 +39,8 @@ Opponent = Annotated[
 Episodes = Annotated[int, typer.Option("--episodes", min=2, help="Of each role, or of each match-up.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="The same one gives the same tables.")]
 Workers = Annotated[
-    int | None, typer.Option("--workers", "-w", min=1, help="Processes; as many as processor cores if not given.")
+    int | None,
+    typer.Option("--workers", "-w", min=1, help="Processes; one a processor core if not given, two at most."),
 ]
 Ray = Annotated[
     str | None, typer.Option("--ray", metavar="ADDRESS", help="Play on a Ray cluster: auto, host:port, or local.")

@@ -13,6 +13,8 @@ from .workers import Alone, Crew, Processes, Unit, available_cores
 
 # Units under way at once on a cluster, where nobody says how many.
 _ON_A_CLUSTER = 64
+# More processes than this a processor core are never faster, and each takes memory and its time to start.
+_A_CORE = 2
 
 
 def crew_for(units: int, workers: int | None = None, ray: str | None = None) -> AbstractContextManager[Any]:
@@ -20,7 +22,7 @@ def crew_for(units: int, workers: int | None = None, ray: str | None = None) -> 
 
     Args:
         units: How many units of work there will be; no more workers than that are started.
-        workers: How many processes; None for as many as there are processor cores.
+        workers: How many processes; None for as many as there are processor cores. Twice as many are the most.
         ray: The address of a Ray cluster, `auto` or `local`; None to stay on this machine.
 
     Raises:
@@ -31,7 +33,8 @@ def crew_for(units: int, workers: int | None = None, ray: str | None = None) -> 
         raise InvalidInputError(f"There are {workers} workers.", "give one or more: --workers 2")
     if ray is not None:
         return _cluster(ray.strip(), min(units, workers or _ON_A_CLUSTER))
-    count = min(units, workers or available_cores())
+    cores = available_cores()
+    count = min(units, workers or cores, _A_CORE * cores)
     return Alone() if count <= 1 else Processes(count)
 
 

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ..game.outcome import Ending
 from ..play.episodes import DUNK, THREE, TURNOVERS, TWO, Episodes
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _KINDS = {DUNK: "dunk", TWO: "2", THREE: "3"}
+_MOST_WORTH = 1.5  # of a shot, beside one for two
 # What is logged as metrics; the table has all.
 _LOGGED = ("ppp", "fg", "efg", "assist_share", "turnover_share", "passes", "shot_share_3")
 
@@ -43,7 +45,7 @@ def measure(episodes: Episodes) -> dict[str, Interval]:
     found = {
         "ppp": ppp_interval(episodes),
         "fg": wilson(int(made.sum()), shots),
-        "efg": mean_interval(worth[tried]),
+        "efg": _effective(worth[tried], made[tried]),
     }
     for kind, name in _KINDS.items():
         of_kind = episodes["attempt"] == kind
@@ -51,13 +53,27 @@ def measure(episodes: Episodes) -> dict[str, Interval]:
         found[f"fg_{name}"] = wilson(int((of_kind & made).sum()), int(of_kind.sum()))
     found["assist_share"] = wilson(int((episodes["assisted"] & made).sum()), int(made.sum()))
     found["passed_shot_share"] = wilson(int((episodes["passer"] >= 0).sum()), shots)
-    found["passes"] = mean_interval(episodes["passes"])
-    found["length"] = mean_interval(episodes["length"])
+    found["passes"] = _within(mean_interval(episodes["passes"]))
+    found["length"] = _within(mean_interval(episodes["length"]))
     found["turnover_share"] = wilson(int(lost.sum()), int(episodes.possessions.sum()))
     for ending in TURNOVERS:
         found[f"turnovers_{ending.name.lower()}"] = wilson(int((episodes["ending"] == ending).sum()), int(lost.sum()))
     found["lane_share"] = wilson(int((episodes["ending"] == Ending.LANE).sum()), len(episodes))
     return found
+
+
+def _effective(worth: npt.NDArray[np.float64], made: npt.NDArray[np.bool_]) -> Interval:
+    """Return the effective share of shots by what each was worth; where all are worth the same, as sure as a share."""
+    if len(worth) and np.ptp(worth) > 0:
+        return _within(mean_interval(worth), _MOST_WORTH)
+    share = wilson(int(made.sum()), len(made))
+    value = float(worth[0]) if len(worth) else math.nan
+    return Interval(value, share.low * float(np.nan_to_num(value)), share.high * _MOST_WORTH)
+
+
+def _within(found: Interval, most: float = math.inf) -> Interval:
+    """Return an interval without what cannot be: a normal one of few values reaches below nothing."""
+    return Interval(found.value, max(0.0, found.low), min(most, found.high))
 
 
 def run_evaluate(

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from ..game.rules import Rules
+
 Figures = Mapping[tuple[int, str], Mapping[str, Interval]]
 _COLOURS = {OFFENSE: BLUE, DEFENSE: RED}
 _SAID = {OFFENSE: "as the offence", DEFENSE: "as the defence: what it allows"}
@@ -74,7 +76,8 @@ def draw_sheet(played: Played, figures: Figures) -> Figure:
 
     own = {role: figures[played.alternation, role] for role in played.roles}
     roles = [OFFENSE] if played.offense is played.defense else [OFFENSE, DEFENSE]
-    names = [name for name in _SHEET if any(np.isfinite(own[role][name].value) for role in roles)]
+    never = _never(played.offense.rules)
+    names = [name for name in _SHEET if name not in never and any(np.isfinite(own[role][name].value) for role in roles)]
     figure, axes = begin((7.6, 0.34 * len(names) + 2.0))
     for number, role in enumerate(roles):
         shift = 0.0 if len(roles) == 1 else 0.26 * (number - 0.5)
@@ -90,6 +93,12 @@ def draw_sheet(played: Played, figures: Figures) -> Figure:
     axes.tick_params(axis="y", labelcolor=INK)
     explain(figure, 1)
     return figure
+
+
+def _never(rules: Rules) -> set[str]:
+    """Return the figures of what the rules do not let happen."""
+    dunks = set() if rules.dunks else {"shot_share_dunk"}
+    return dunks if rules.lane_steals else dunks | {"turnovers_intercepted"}
 
 
 def _draw_dots(axes: Axes, found: Sequence[Interval], shift: float, role: str, ppp: Interval) -> None:

@@ -1,7 +1,8 @@
-"""Keeps other sites out: checks Host against DNS rebinding, and Origin of whatever changes something."""
+"""Keeps other sites out: checks Host against DNS rebinding, Origin of whatever changes something, and sizes."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
@@ -11,6 +12,8 @@ from .problems import answer
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _SAFE = {"GET", "HEAD", "OPTIONS"}
+_MOST_BYTES = 16_384
+"""Of a body; the largest that the page sends has some hundreds."""
 _HEADERS = {
     b"content-security-policy": b"default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'; "
     b"base-uri 'none'; form-action 'self'",
@@ -54,6 +57,8 @@ class Guard:
         changes = scope["type"] == "websocket" or scope["method"] not in _SAFE
         if changes and origin is not None and not self._is_own(origin.lower(), host.lower()):
             return 403, "Another site's page may not play here.", "start the app with --cors ORIGIN to let it in"
+        if b"transfer-encoding" in headers or _number(headers.get(b"content-length", "0")) > _MOST_BYTES:
+            return 413, "The body is too large, or its size is not told.", f"send {_MOST_BYTES:,} bytes at most"
         return None
 
     def _is_own(self, origin: str, host: str) -> bool:
@@ -65,6 +70,10 @@ def _name(host: str) -> str:
         return (urlsplit(f"//{host}").hostname or "").lower()
     except ValueError:
         return ""
+
+
+def _number(text: str) -> float:
+    return int(text) if text.isdecimal() and len(text) < 20 else math.inf
 
 
 def _with_headers(send: Send) -> Send:

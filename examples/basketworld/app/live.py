@@ -45,7 +45,7 @@ async def _serve(socket: WebSocket, session: Session, sessions: Sessions, worker
     mine = session.generation
     await _answer(socket, session, workers, lambda: None)
     while True:
-        text = await socket.receive_text()
+        text = await _text(socket)
         if session.generation != mine:
             await socket.close(REPLACED)
             return
@@ -56,6 +56,14 @@ async def _serve(socket: WebSocket, session: Session, sessions: Sessions, worker
             await socket.close(UNKNOWN)
             return
         await _answer(socket, session, workers, lambda text=text: obey(session.table, text))  # type: ignore[misc]
+
+
+async def _text(socket: WebSocket) -> str:
+    """Return the next message; one in bytes is empty, which is no order."""
+    try:
+        return await socket.receive_text() or ""
+    except KeyError:
+        return ""
 
 
 async def _answer(socket: WebSocket, session: Session, workers: Workers, change: Callable[[], None]) -> None:

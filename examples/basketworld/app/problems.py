@@ -34,7 +34,12 @@ _STATUSES: tuple[tuple[type[HoldfastError], int], ...] = (
     (BackendUnavailableError, 503),
     (MissingDependencyError, 501),
 )
-_HINTS = {404: "see /api/openapi.json for what there is", 405: "see /api/openapi.json for the methods"}
+_FORM = "see /api/openapi.json for the form"
+_HINTS = {
+    400: _FORM,
+    404: "see /api/openapi.json for what there is",
+    405: "see /api/openapi.json for the methods",
+}
 
 
 def status_of(error: HoldfastError) -> int:
@@ -47,7 +52,7 @@ def problem_of(error: Exception) -> Problem:
     if isinstance(error, HoldfastError):
         return Problem(error=error.message, hint=error.hint)
     if isinstance(error, RequestValidationError | ValidationError):
-        return Problem(error=_said(error.errors()), hint="see /api/openapi.json for the form")
+        return Problem(error=_said(error.errors()), hint=_FORM)
     _log.error("unforeseen", error_type=type(error).__name__, exc_info=error)
     return Problem(error="Something went wrong in the server.", hint="its log says what")
 
@@ -88,5 +93,11 @@ async def _unforeseen(_: Request, error: Exception) -> Response:
 
 def _said(errors: Any) -> str:
     """Name each field and what it lacks; never what was sent."""
-    parts = [(".".join(str(part) for part in one["loc"] if part != "body"), one["msg"]) for one in errors]
+    parts = [(_where(one), one["msg"]) for one in errors]
     return "; ".join(f"{where}: {what}" if where else str(what) for where, what in parts)
+
+
+def _where(one: Any) -> str:
+    """Name a field; a body that is no JSON has none, but the number of a character."""
+    is_json = one["type"] != "json_invalid"
+    return ".".join(str(part) for part in one["loc"] if part != "body") if is_json else ""

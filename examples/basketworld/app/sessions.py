@@ -17,6 +17,10 @@ class TooManySessionsError(HoldfastError):
     """All places are taken, and all of them are in use."""
 
 
+_LEFT_S = 60.0
+"""After so long without a connection a session may go for another one's sake."""
+
+
 @dataclass
 class Session:
     """A table behind its id.
@@ -60,12 +64,14 @@ class Sessions:
         return len(self._open)
 
     def check_room(self) -> None:
-        """Raise where no further session can be opened.
+        """Make room for a session: where all places are taken, one that nobody watches any more goes.
 
         Raises:
-            TooManySessionsError: All places are taken.
+            TooManySessionsError: All are watched, or were a moment ago, as by a page that is being loaded again.
         """
         self._expire()
+        if len(self._open) >= self._most:
+            self._give_up_one()
         if len(self._open) >= self._most:
             raise TooManySessionsError(
                 f"All {self._most} sessions are in use.", "close a tab of the page, or try again later", retryable=True
@@ -102,6 +108,12 @@ class Sessions:
             NotFoundError: There is none of that id.
         """
         del self._open[self.get(session_id).id]
+
+    def _give_up_one(self) -> None:
+        left_s = self._clock() - _LEFT_S
+        left = [one for one in self._open.values() if one.used_s <= left_s and not one.viewers]
+        if left:
+            del self._open[min(left, key=lambda one: one.used_s).id]
 
     def _expire(self) -> None:
         oldest_s = self._clock() - self._idle_s

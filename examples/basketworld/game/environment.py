@@ -57,6 +57,11 @@ class BasketWorld(gymnasium.Env[_Observation, npt.NDArray[np.int64]]):
             raise InvalidInputError(f"there is no way to render as {render_mode!r}", hint='choose "rgb_array" or None')
         if side not in ("offense", "defense"):
             raise InvalidInputError(f"there is no side {side!r}", hint='choose "offense" or "defense"')
+        if rules is not None and not isinstance(rules, Rules):
+            raise InvalidInputError(
+                f"the rules of BasketWorld are {rules!r:.100}",
+                hint="give Rules(...) or Rules.from_dict(...)",
+            )
         self.rules = rules or Rules()
         self.render_mode = render_mode
         self.games = Games(self.rules, 1, 0)
@@ -105,12 +110,14 @@ class BasketWorld(gymnasium.Env[_Observation, npt.NDArray[np.int64]]):
     def _checked(self, action: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         if self.games.done[0]:
             raise InvalidInputError("the possession has ended", hint="call reset() before the next step")
-        if np.shape(action) != self.action_space.shape or not self.action_space.contains(np.asarray(action, np.int64)):
+        given = np.asarray(action)
+        is_one = given.shape == self.action_space.shape and given.dtype.kind in "iu"
+        if not is_one or given.min() < 0 or given.max() >= ACTIONS:
             raise InvalidInputError(
                 f"this is no action of {2 * self.rules.players} players: {action!r:.100}",
-                hint=f"give one number from 0 to {ACTIONS - 1} for each player, the offence first",
+                hint=f"give one whole number from 0 to {ACTIONS - 1} for each player, the offence first",
             )
-        actions = np.asarray(action, np.int64)[None]
+        actions = given.astype(np.int64)[None]
         return on_court(actions, sixths_seen(self.games)) if self._turned else actions
 
     def _observation(self) -> _Observation:

@@ -58,7 +58,14 @@ def save_mp4(frames: Sequence[Frame], path: Path | str, fps: float) -> Path:
     even = [np.pad(frame, [(0, frame.shape[0] % 2), (0, frame.shape[1] % 2), (0, 0)], mode="edge") for frame in frames]
     height, width = even[0].shape[:2]
     writer = imageio_ffmpeg.write_frames(
-        str(target), (width, height), fps=fps, codec="libx264", quality=8, macro_block_size=2, output_params=["-an"]
+        str(target),
+        (width, height),
+        fps=fps,
+        codec="libx264",
+        quality=8,
+        macro_block_size=2,
+        output_params=["-an"],
+        ffmpeg_log_level="error",
     )
     writer.send(None)
     try:

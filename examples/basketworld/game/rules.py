@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -80,8 +79,12 @@ class Rules:
         """Return the rules that `as_dict` made, or some of it; what is not named has its default.
 
         Raises:
-            InvalidInputError: An option is unknown or out of range.
+            InvalidInputError: An option is unknown or out of range, or this is no table of options.
         """
+        if not isinstance(options, Mapping):
+            raise InvalidInputError(
+                f"the rules of BasketWorld are {options!r:.100}", hint='give a table: {"players": 3}'
+            )
         known = [one.name for one in fields(cls)]
         unknown = sorted(str(name) for name in options if name not in known)
         if unknown:
@@ -124,8 +127,8 @@ def _problem(name: str, value: object) -> str:
     if isinstance(value, bool) or not isinstance(value, kinds):
         return f"{name} is {value!r}, not {'a number' if float in kinds else 'a whole number'}"
     low, high = _LIMITS[name]
-    inside = math.isfinite(value) and low <= value <= high
-    return "" if inside else f"{name} is {value!r}, not between {low:g} and {high:g}"
+    # Neither NaN nor the infinite is between two numbers.
+    return "" if low <= value <= high else f"{name} is {value!r:.40}, not between {low:g} and {high:g}"
 
 
 def _conflicts(rules: Rules) -> list[str]:

@@ -17,7 +17,7 @@ from ..play.checkpoints import checksum_of, checksum_tag, policy_path
 from ..play.episodes import Episodes
 from ..play.policy_files import write_policy
 from .config import TrainingConfig
-from .episode_log import Columns, as_frame, measures
+from .episode_log import DEFENSE, OFFENSE, Columns, as_frame, measures, split
 from .evaluation import film
 from .history import History
 from .opponents import as_text, draw_opponents
@@ -27,8 +27,7 @@ from .state_file import save_state
 from .vector_env import TeamVecEnv
 
 _log = get_logger(__name__)
-ROLES = ("Offense", "Defense")
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass
@@ -37,13 +36,11 @@ class Position:
 
     Attributes:
         alternation: The one that it is in; the first is 1.
-        role: 0 while it trains as offence, 1 as defence.
-        update: Updates of the role that are done.
+        update: Updates of the alternation that are done.
         updates: Updates that are done in all.
     """
 
     alternation: int = 1
-    role: int = 0
     update: int = 0
     updates: int = 0
 
@@ -77,7 +74,6 @@ class Alternations:
         self._drawn: list[int] = []
         self._faced = 0
         self._learnt: dict[str, list[float]] = {}
-        self._columns: dict[str, Columns] = {}
         self._saved_s = self._began_s = time.monotonic()
 
     def begin(self) -> None:
@@ -99,15 +95,17 @@ class Alternations:
         position = self.position
         self._face(position.alternation)
         if position.update == 0:
-            self.env.begin_role(position.role == 0)
+            self.env.begin()
             self._learnt = {}
-        self.model.collect(self.env)
-        for name, value in self.model.update().items():
-            self._learnt.setdefault(name, []).append(value)
+        surprise = self.model.collect(self.env)
+        attacks = self.env.is_offense
+        entropies = {f"{OFFENSE} entropy": surprise[attacks].mean(), f"{DEFENSE} entropy": surprise[~attacks].mean()}
+        for name, value in {**self.model.update(), **entropies}.items():
+            self._learnt.setdefault(name, []).append(float(value))
         position.update += 1
         position.updates += 1
         if position.update == self.config.updates:
-            self._end_role()
+            self._end_alternation()
 
     def _face(self, alternation: int) -> None:
         """Draw the opponents of an alternation, once."""
@@ -118,44 +116,40 @@ class Alternations:
         self.model.follow(self.config, alternation)
         self._faced = alternation
 
-    def _end_role(self) -> None:
-        position, role = self.position, ROLES[self.position.role]
-        self._columns[role] = self.env.log.columns()
-        self._log_role(role)
-        position.role, position.update = position.role + 1, 0
-        if position.role == len(ROLES):
-            self._end_alternation()
-
-    def _log_role(self, role: str) -> None:
+    def _measures(self, tables: dict[str, Columns]) -> dict[str, float]:
+        """Return the alternation's metrics: of its episodes by role, and the means of what the updates told."""
+        found = {
+            f"{role} {name}": value
+            for role, table in tables.items()
+            for name, value in measures(table, self.rules).items()
+        }
         means = {name: sum(values) / len(values) for name, values in self._learnt.items()}
-        found = measures(self._columns[role], self.rules) | {"entropy": -means.pop("entropy_loss", float("nan"))}
-        shown = {f"{role} {name}": value for name, value in found.items()}
-        shown |= {f"{role} train/{name}": value for name, value in means.items()}
-        self._outlet.metrics(shown, self.position.alternation)
+        means.pop("entropy_loss", None)  # of both roles together
+        return found | {name if " " in name else f"train/{name}": value for name, value in means.items()}
 
     def _end_alternation(self) -> None:
         """Keep what the alternation has brought, and then its end: a kill in between repeats it, to the same end."""
         number = self.position.alternation
         self._outlet.write(f"opponents/alternation_{number}.txt", as_text(number, self._drawn))
         faced = [one for one in self._drawn for _ in range(self.config.n_envs // self.config.opponents)]
-        tables = [as_frame(self._columns[role], role.lower(), faced) for role in ROLES]
+        by_role = split(self.env.log.columns(), self.env.is_offense)
+        tables = [as_frame(table, role.lower(), faced) for role, table in by_role.items()]
         log = f"shot_logs/alternation_{number}/episodes.csv"
         pd.concat(tables).to_csv(self._outlet.place(log), index=False)
         self._outlet.hand_over(log)
         self._keep_policy(number)
         self._film(number)
-        self._outlet.metrics(self._rates(), number)
-        self._tell(number)
+        self._outlet.metrics(self._measures(by_role) | self._rates(), number)
+        self._tell(number, by_role)
         self.position = Position(alternation=number + 1, updates=self.position.updates)
-        self._columns = {}
         self.save()
 
-    def _tell(self, number: int) -> None:
-        ppp = {role.lower(): round(Episodes(self.rules, self._columns[role]).ppp(), 3) for role in ROLES}
+    def _tell(self, number: int, by_role: dict[str, Columns]) -> None:
+        ppp = {role.lower(): round(Episodes(self.rules, table).ppp(), 3) for role, table in by_role.items()}
         _log.info("alternation", number=number, of=self.config.alternations, **ppp)
 
     def _rates(self) -> dict[str, float]:
-        steps = 2 * self.config.updates * self.config.rollout * self.config.n_envs
+        steps = self.config.updates * self.config.rollout * self.config.n_envs
         now = time.monotonic()
         took_s, self._began_s = now - self._began_s, now
         rate = float(self.model.learning_rate)  # type: ignore[arg-type]
@@ -193,7 +187,6 @@ class Alternations:
             "random": random_state.capture(),
             "games": self.env.state(),
             "learnt": self._learnt,
-            "columns": self._columns,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -203,5 +196,5 @@ class Alternations:
         self.model.policy.optimizer.load_state_dict(state["optimizer"])
         self.model.num_timesteps, self.model._n_updates = state["counts"]
         self.env.restore(state["games"])
-        self._learnt, self._columns = state["learnt"], state["columns"]
+        self._learnt = state["learnt"]
         random_state.restore(state["random"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -56,23 +56,23 @@ Table = Annotated[dict[str, Any], BeforeValidator(_table)]
 class TrainingConfig(BaseModel):
     """How a policy learns; frozen.
 
-    An alternation draws opponents, trains as offence, trains as defence and keeps the policy. Rates run on a line from
+    An alternation draws opponents, trains in both roles and keeps the policy. Rates run on a line from
     their first value, in the first alternation, to their end, in the last.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    alternations: Count = Field(50, ge=1, description="how many in all, also of a run that goes on")
+    alternations: Count = Field(100, ge=1, description="how many in all, also of a run that goes on")
     seed: Count = Field(1, ge=0, lt=1 << 32, description="of everything that is drawn")
-    n_envs: Count = Field(256, ge=1, description="games that are played side by side")
-    rollout: Count = Field(64, ge=1, description="steps of each game between two updates")
-    steps: Count = Field(32_768, ge=1, description="steps of all games, per role and alternation; whole rollouts")
-    batch: Count = Field(4096, ge=2, description="decisions in a minibatch")
+    n_envs: Count = Field(512, ge=1, description="games that are played side by side")
+    rollout: Count = Field(16, ge=1, description="steps of each game between two updates")
+    steps: Count = Field(65_536, ge=1, description="steps of all games in an alternation; whole rollouts")
+    batch: Count = Field(2048, ge=2, description="decisions in a minibatch")
     epochs: Count = Field(4, ge=1, description="passes over each rollout")
     lr: Number = Field(1e-3, gt=0, description="learning rate of the first alternation")
-    lr_end: Number = Field(1e-4, gt=0, description="learning rate of the last")
-    entropy: Number = Field(0.06, ge=0, description="weight of the entropy in the first alternation")
-    entropy_end: Number = Field(0.001, ge=0, description="weight of the entropy in the last")
+    lr_end: Number = Field(5e-5, gt=0, description="learning rate of the last")
+    entropy: Number = Field(0.03, ge=0, description="weight of the entropy in the first alternation")
+    entropy_end: Number = Field(0.0, ge=0, description="weight of the entropy in the last")
     clip: Number = Field(0.2, gt=0, description="PPO's bound of the ratio")
     gamma: Number = Field(0.99, gt=0, le=1, description="discount a step")
     gae_lambda: Number = Field(0.95, ge=0, le=1, description="of the generalised advantage")
@@ -81,6 +81,9 @@ class TrainingConfig(BaseModel):
     opponent_window: Count = Field(10, ge=1, description="how many of the newest policies are drawn by weight")
     opponent_decay: Number = Field(0.7, gt=0, le=1, description="weight of a policy beside that of the next newer one")
     opponent_uniform: Number = Field(0.15, ge=0, le=1, description="share of draws over the whole history alike")
+    shot_reward: Literal["expected", "scored"] = Field(
+        "expected", description="expected, what a shot is worth; or scored"
+    )
     shaping: Number = Field(0.0, ge=0, description="weight of the potential in the reward")
     rules: Table = Field(default_factory=dict, description='rules of the game as JSON: {"players": 3}')
     threads: Count = Field(1, ge=1, description="threads of PyTorch")
@@ -89,15 +92,21 @@ class TrainingConfig(BaseModel):
 
     @property
     def updates(self) -> int:
-        """Rollouts per role and alternation."""
+        """Rollouts in an alternation."""
         return -(-self.steps // (self.n_envs * self.rollout))
 
     def make_rules(self) -> Rules:
         """Return the rules that are trained by: those of `rules`, with this shaping and its discount.
 
         Raises:
-            InvalidInputError: A rule is unknown or has a bad value.
+            InvalidInputError: A rule is unknown or has a bad value, or is a key of its own here.
         """
+        own = sorted({"shaping", "gamma"} & set(self.rules))
+        if own:
+            raise InvalidInputError(
+                f"The training's rules have {' and '.join(own)}, which are keys of the training.",
+                "say " + " and ".join(f"{name}={self.rules[name]!r:.40}" for name in own) + " outside of rules",
+            )
         return replace(Rules.from_dict(dict(self.rules)), shaping=self.shaping, gamma=self.gamma)
 
     def progress(self, alternation: int) -> float:
@@ -136,14 +145,14 @@ def _checked(given: Mapping[str, Any]) -> TrainingConfig:
 
 def _check_sizes(config: TrainingConfig) -> None:
     problems = []
-    if config.n_envs % config.opponents:
-        problems.append(f"{config.n_envs} games cannot be shared evenly by {config.opponents} opponents")
+    if config.n_envs % (2 * config.opponents):
+        problems.append(f"{config.n_envs} games cannot be shared evenly by {config.opponents} opponents in two roles")
     if (config.n_envs * config.rollout) % config.batch == 1:
         problems.append(f"a minibatch of one decision is left over of {config.n_envs * config.rollout}")
     if problems:
         raise InvalidInputError(
             f"The training configuration is not valid: {'; '.join(problems)}.",
-            "have opponents divide n_envs, and batch divide n_envs x rollout",
+            "have twice the opponents divide n_envs, and batch divide n_envs x rollout",
         )
 
 

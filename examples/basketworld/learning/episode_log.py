@@ -1,4 +1,4 @@
-"""The episodes that end while a role is trained, as columns."""
+"""The episodes that end while a policy is trained, as columns."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from ..play.episodes import Episodes
 from ..play.summary import summarize
 
 Columns = dict[str, NDArray[Any]]
+OFFENSE, DEFENSE = "Offense", "Defense"
 # What of the last step's outcome an episode is told by.
 _OF_OUTCOME = (
     "ending",
@@ -59,19 +60,20 @@ class EpisodeLog:
         self._passes += outcome.passed
         self._reward += rewards
         ended = np.flatnonzero(outcome.ended)
-        if not len(ended):
-            return
+        if len(ended):
+            self._parts.append(self._part(outcome, ended, steps))
+
+    def _part(self, outcome: Outcome, ended: NDArray[np.intp], steps: NDArray[Any]) -> Columns:
         part: Columns = {name: np.asarray(getattr(outcome, name))[ended] for name in _OF_OUTCOME}
         part["game"], part["length"] = ended, np.asarray(steps)[ended].copy()
         part["passes"], part["reward"] = self._passes[ended], self._reward[ended]
         part["clock"] = self._clock[ended]
-        self._parts.append(part)
+        return part
 
     def columns(self) -> Columns:
-        """Return one array a column, an entry an episode in the order of their ends; empty where none ended."""
-        if not self._parts:
-            return {}
-        return {name: np.concatenate([part[name] for part in self._parts]) for name in self._parts[0]}
+        """Return one array a column, an entry an episode in the order of their ends; arrays of 0 where none ended."""
+        parts = self._parts or [self._part(Outcome.nothing(np.zeros(0)), np.zeros(0, np.int64), np.zeros(0, np.int16))]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def state(self) -> dict[str, Any]:
         """Return all of it."""
@@ -84,9 +86,16 @@ class EpisodeLog:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from what `state` returned."""
-        self._parts = [dict(state["columns"])] if state["columns"] else []
+        self._parts = [dict(state["columns"])] if len(state["columns"].get("ending", ())) else []
         self._passes, self._reward = np.array(state["passes"]), np.array(state["reward"])
         self._clock = np.array(state["clock"])
+
+
+def split(columns: Columns, is_offense: NDArray[np.bool_]) -> dict[str, Columns]:
+    """Return the columns by role, of the games in which the learner attacks and of the others."""
+    attacks = is_offense[columns["game"]]
+    rows = {OFFENSE: attacks, DEFENSE: ~attacks}
+    return {role: {name: column[which] for name, column in columns.items()} for role, which in rows.items()}
 
 
 def measures(columns: Columns, rules: Rules) -> dict[str, float]:
@@ -94,7 +103,7 @@ def measures(columns: Columns, rules: Rules) -> dict[str, float]:
 
     Shares of nothing are left out.
     """
-    if not columns:
+    if not len(columns["ending"]):
         return {"episodes": 0.0}
     found = summarize(Episodes(rules, columns)) | {"mean_reward": float(columns["reward"].mean())}
     return {name: value for name, value in found.items() if math.isfinite(value)}
@@ -109,8 +118,6 @@ def as_frame(columns: Columns, role: str, opponents: Sequence[int]) -> pd.DataFr
         opponents: Of each game, the alternation of the policy that it was played against.
     """
     frame = pd.DataFrame(columns)
-    if frame.empty:
-        return frame
     frame.insert(0, "opponent", np.asarray(opponents)[columns["game"]])
     frame.insert(0, "role", role)
     frame["ending"] = [Ending(int(kind)).name.lower() for kind in columns["ending"]]

@@ -20,8 +20,12 @@ from .vector_env import TeamVecEnv
 class SelfPlayPPO(MaskablePPO):
     """`MaskablePPO` whose rollouts come straight from a `TeamVecEnv`."""
 
-    def collect(self, env: TeamVecEnv) -> None:
-        """Fill the rollout buffer by playing on from where the games are."""
+    def collect(self, env: TeamVecEnv) -> NDArray[np.float32]:
+        """Fill the rollout buffer by playing on from where the games are.
+
+        Returns:
+            (n,), the mean of -log p of the actions that were drawn in each game, an estimate of the entropy.
+        """
         buffer, steps = self.rollout_buffer, self.n_steps
         self.policy.set_training_mode(False)
         buffer.reset()
@@ -39,6 +43,7 @@ class SelfPlayPPO(MaskablePPO):
             last = self.policy.predict_values(torch.from_numpy(seen))
         buffer.compute_returns_and_advantage(last_values=last, dones=starts)
         self.num_timesteps += steps * env.num_envs
+        return np.asarray(-buffer.log_probs.mean(axis=0))
 
     def follow(self, config: TrainingConfig, alternation: int) -> None:
         """Set the rates of an alternation."""

@@ -7,6 +7,7 @@ saved, and the run ends KILLED.
 from __future__ import annotations
 
 import contextlib
+import errno
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from holdfast.lifecycle import status_for
 from holdfast.logs import get_logger
 from holdfast.project import Project, open_project
 from holdfast.tracking import MLflowTracker
+from holdfast.tracking.values import to_text
 from holdfast.training.folders import why_unwritable
 from holdfast.training.integrations.stable_baselines3 import algorithm_params
 from holdfast.training.lightning.signals import Interrupted, Signals
@@ -25,7 +27,7 @@ from holdfast.training.resume import MODULE_TAG, find_run, owned, point_to
 from holdfast.training.watching import log_environment
 
 from ..play.checkpoints import KIND_TAG, TRAINING, policy_path
-from .alternations import Alternations
+from .alternations import FORMAT, Alternations
 from .config import TrainingConfig, check_given, go_on_config, make_config
 from .history import History
 from .outlet import STATES, Outlet
@@ -36,6 +38,7 @@ from .vector_env import TeamVecEnv
 _log = get_logger(__name__)
 _MODULE = "holdfast_examples.basketworld.train"
 _RESUMES_TAG = "holdfast.training.resumes"
+_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EACCES})
 _CHANGED_TAG = "holdfast.training.changed_params"
 
 
@@ -90,6 +93,7 @@ def train(
         InvalidInputError: A key has a bad value, or cannot change in a run that goes on; or nothing can be written.
         NotFoundError: There is no such run.
         RunStateError: Another process trains that run, or the tracker has another open.
+        HoldfastError: The disk is full.
         KeyboardInterrupt: Ctrl-C; the state was saved.
         Terminated: SIGTERM; the state was saved.
     """
@@ -117,14 +121,15 @@ def train(
         # Over the handler that the run has set, which is to be found in its place when the run ends.
         stack.enter_context(signals.caught())
         stack.enter_context(quick_torch(start.config.threads))
-        _run(tracker, start, run_id, output_dir / run_id, signals)
+        with _disk_told(output_dir / run_id):
+            _run(tracker, start, run_id, output_dir / run_id, signals)
         return Trained(run_id, is_resumed, start.config.alternations, output_dir / run_id)
 
 
 def _run(tracker: MLflowTracker, start: _Start, run_id: str, folder: Path, signals: Signals) -> None:
     config = start.config
     trained_by = config.make_rules()
-    env = TeamVecEnv(trained_by, config.n_envs, config.seed)
+    env = TeamVecEnv(trained_by, config.n_envs, config.seed, config.shot_reward == "expected")
     model = make_model(config, env)
     alternations: Alternations
 
@@ -174,14 +179,20 @@ def _go_on(
         raise RunStateError(f"Run {tracker.run_id} is open, and {run_id} is to be gone on with.", "end the open one")
     logged = tracker.logged_steps(run_id)
     run = project.runs.get_run(run_id)
-    if run.tags.get(MODULE_TAG) not in (None, _MODULE):
+    if not _is_ours(run):
         raise InvalidInputError(
             f"Run {run_id} is no training of BasketWorld.", "holdfast runs list shows those that are"
         )
     state, changed = _find_state(project, run, folder), dict[str, Any]()
     if state is None:
         config = make_config(given)
+        _check_as_begun(config, run)
         _log.warning("the run has no state yet: the training begins anew, in the same run", run=run_id)
+    elif state["format"] != FORMAT:
+        raise InvalidInputError(
+            f"The state of run {run_id} is of another version of this example ({state['format']}, not {FORMAT}).",
+            "go on with it by that version, or begin another run",
+        )
     else:
         config, changed = go_on_config(state["config"], given)
     if tracker.run_id is None:
@@ -193,6 +204,27 @@ def _go_on(
     params = {name: value for name, value in _params(config).items() if name not in run.params}
     tracker.log_params(params)
     return _Start(config, state, logged)
+
+
+def _is_ours(run: Run) -> bool:
+    """Tell whether a run is a training of this example, or one that was killed before it said what it is."""
+    said = run.tags.get(MODULE_TAG)
+    return said == _MODULE or (said is None and not run.params and run.status != "FINISHED")
+
+
+def _check_as_begun(config: TrainingConfig, run: Run) -> None:
+    """Refuse to begin a run anew by other values than those that it says it has."""
+    before = run.params
+    other = [
+        f"{name} was {before[name]} and not {to_text(value)}"
+        for name, value in _params(config).items()
+        if name in before and before[name] != to_text(value)
+    ]
+    if other:
+        raise InvalidInputError(
+            f"Run {run.run_id} has no state to go on from, and began with other values: {', '.join(other)}.",
+            "give its values, to begin it anew, or leave --resume out, to begin another run",
+        )
 
 
 def _find_state(project: Project, run: Run, folder: Path) -> dict[str, Any] | None:
@@ -238,7 +270,23 @@ def _noted(output_dir: Path, run_id: str) -> Iterator[None]:
         status = status_for(type(error), error)
         raise
     finally:
-        point_to(output_dir, run_id, status)
+        # On a full disk it stays RUNNING there, which `--resume` goes on with, too.
+        with contextlib.suppress(OSError):
+            point_to(output_dir, run_id, status)
+
+
+@contextlib.contextmanager
+def _disk_told(folder: Path) -> Iterator[None]:
+    """Say plainly that the disk takes no more."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _DISK:
+            raise
+        raise HoldfastError(
+            f"The training's files cannot be written to {folder}: {error.strerror}.",
+            "make room there; --resume last goes on from the last state that was saved",
+        ) from error
 
 
 @contextlib.contextmanager

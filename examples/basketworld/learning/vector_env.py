@@ -1,5 +1,8 @@
 """The games as Stable-Baselines3 sees them: one team learns, frozen policies play the other.
 
+The learner attacks in every other game and defends in the rest, so that each update teaches both roles: a network that
+learns them in turn forgets in one what it has learnt in the other.
+
 Everything is an array over the games. Infos are empty and shared: nothing is built for each game and step.
 """
 
@@ -17,30 +20,37 @@ from stable_baselines3.common.vec_env import VecEnv
 from ..game.actions import ACTIONS
 from ..game.games import Games
 from ..game.observing import layout, observe
+from ..game.outcome import Outcome
 from ..game.rules import Rules
 from ..game.turning import as_seen, on_court, sixths_seen
+from ..play.episodes import THREE
 from .episode_log import EpisodeLog
 from .opponent_team import OpponentTeam
 
 
 class TeamVecEnv(VecEnv):
-    """`n` games in which the learner's team plays one role against an `OpponentTeam`.
+    """`n` games in which the learner's team plays against an `OpponentTeam`.
 
     Observations are (n, F), actions (n, P) in the turned frame, rewards those of the learner's whole team. An episode
     ends with the game's; the shot clock is seen, so that no end is a truncation.
+
+    With `expected`, a shot is rewarded by the points that it brings on average, its chance times its worth, whether it
+    goes in or not. That has the same mean as the points, and much less noise to learn from.
 
     Args:
         rules: Of the games.
         n: How many games.
         seed: Of the games and of the opponents' draws.
+        expected: Whether shots are rewarded by what they are worth, and not by what they bring.
 
     Attributes:
-        is_offense: Whether the learner attacks.
-        log: The episodes that ended since the role began.
+        is_offense: (n,), in which games the learner attacks.
+        log: The episodes that ended since `begin`.
     """
 
-    def __init__(self, rules: Rules, n: int, seed: int) -> None:
-        self.rules, self.is_offense = rules, True
+    def __init__(self, rules: Rules, n: int, seed: int, expected: bool = True) -> None:
+        self.rules, self.expected = rules, expected
+        self.is_offense: NDArray[np.bool_] = np.arange(n) % 2 == 0
         self.games = Games(rules, n, seed)
         self.rng = np.random.default_rng([seed, 7002])
         self.log = EpisodeLog(n)
@@ -48,18 +58,17 @@ class TeamVecEnv(VecEnv):
         self._actions: NDArray[np.int64] = np.zeros((n, rules.players), np.int64)
         self._sixths = sixths_seen(self.games)
         self._legal = self.games.legal()
-        self._seen = observe(self.games, "offense")
+        self._seen = observe(self.games, self.is_offense)
         self._infos: list[dict[str, Any]] = [{}] * n
         size = max(part.stop for part in layout(rules).values())
         super().__init__(
             n, spaces.Box(-np.inf, np.inf, (size,), np.float32), spaces.MultiDiscrete([ACTIONS] * rules.players)
         )
 
-    # -- one role ---------------------------------------------------------------------
+    # -- play -------------------------------------------------------------------------
 
-    def begin_role(self, is_offense: bool) -> NDArray[np.float32]:
-        """Begin new games in a role with an empty log; return what the learner sees."""
-        self.is_offense = is_offense
+    def begin(self) -> NDArray[np.float32]:
+        """Begin new games with an empty log; return what the learner sees."""
         self.games.reset()
         self.log.clear(self.games.clock)
         return self.look()
@@ -71,12 +80,20 @@ class TeamVecEnv(VecEnv):
     def look(self) -> NDArray[np.float32]:
         """Return what the learner sees of the games as they are."""
         self._sixths, self._legal = sixths_seen(self.games), self.games.legal()
-        self._seen = observe(self.games, "offense" if self.is_offense else "defense")
+        self._seen = observe(self.games, self.is_offense)
         return self._seen
 
     def masks(self) -> NDArray[np.bool_]:
         """Return (n, P, 14), what the learner's players may do, in the turned frame."""
         return self._allowed(self.is_offense)
+
+    def points_of(self, outcome: Outcome) -> NDArray[np.float64]:
+        """Return (n,), the rewards of the team with the ball."""
+        reward = np.asarray(outcome.reward, np.float64)
+        if not self.expected:
+            return reward
+        worth = np.nan_to_num(outcome.chance) * np.where(outcome.attempt == THREE, 3, 2)
+        return np.where(outcome.attempt > 0, reward - outcome.points + worth, reward)
 
     def play(self, actions: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
         """Play one step of all games; begin those that end anew.
@@ -90,11 +107,12 @@ class TeamVecEnv(VecEnv):
         if self._opponents is None:
             raise RuntimeError("face() opponents first")
         seen = seen_by_others(self._seen, self.rules)
-        theirs = self._opponents.act(seen, self._allowed(not self.is_offense), self.rng)
-        pair = (actions, theirs) if self.is_offense else (theirs, actions)
-        turned = [on_court(one, self._sixths) for one in pair]
-        outcome = self.games.step(np.concatenate(turned, axis=1))
-        rewards = outcome.reward if self.is_offense else -outcome.reward
+        theirs = self._opponents.act(seen, self._allowed(~self.is_offense), self.rng)
+        attacks = self.is_offense[:, None]
+        pair = (np.where(attacks, actions, theirs), np.where(attacks, theirs, actions))
+        outcome = self.games.step(np.concatenate([on_court(one, self._sixths) for one in pair], axis=1))
+        gained = self.points_of(outcome)
+        rewards = np.where(self.is_offense, gained, -gained)
         self.log.take(outcome, rewards, self.games.steps)
         ended = np.asarray(outcome.ended, dtype=bool)
         if ended.any():
@@ -102,20 +120,16 @@ class TeamVecEnv(VecEnv):
             self.log.began(ended, self.games.clock)
         return self.look(), rewards.astype(np.float32), ended
 
-    def _team(self, is_offense: bool) -> slice:
+    def _allowed(self, attacks: NDArray[np.bool_]) -> NDArray[np.bool_]:
         players = self.rules.players
-        return slice(0, players) if is_offense else slice(players, 2 * players)
-
-    def _allowed(self, is_offense: bool) -> NDArray[np.bool_]:
-        allowed: NDArray[np.bool_] = as_seen(self._legal[:, self._team(is_offense)], self._sixths)
-        return allowed
+        own = np.where(attacks[:, None, None], self._legal[:, :players], self._legal[:, players:])
+        return as_seen(own, self._sixths)
 
     # -- what a training keeps --------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
         """Return all that the next steps depend on, but the opponents."""
         return {
-            "is_offense": self.is_offense,
             "games": self.games.state(),
             "rng": self.rng.bit_generator.state,
             "log": self.log.state(),
@@ -123,7 +137,6 @@ class TeamVecEnv(VecEnv):
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from what `state` returned."""
-        self.is_offense = bool(state["is_offense"])
         self.games.restore(state["games"])
         self.rng.bit_generator.state = state["rng"]
         self.log.restore(state["log"])
@@ -131,8 +144,8 @@ class TeamVecEnv(VecEnv):
     # -- what Stable-Baselines3 asks --------------------------------------------------
 
     def reset(self) -> NDArray[np.float32]:
-        """Begin all games anew in the present role."""
-        return self.begin_role(self.is_offense)
+        """Begin all games anew."""
+        return self.begin()
 
     def step_async(self, actions: NDArray[np.int64]) -> None:
         """Note the learner's actions."""

@@ -158,7 +158,7 @@ def _about_of(member: bytes, path: Path) -> About:
         return About(Rules.from_dict(said["rules"]), tuple(map(int, said["net_arch"])), int(said["alternation"]))
     except InvalidInputError as error:
         raise _refused(path, error.message.rstrip(".")) from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise _refused(path, f"its {MEMBER} is not this example's ({type(error).__name__}: {error})") from None
 
 

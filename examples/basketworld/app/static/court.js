@@ -159,7 +159,8 @@ export class Court {
     const { x, y } = centre(state.size, cell);
     const spots = [{ x, y: y - off }, { x, y: y + off + 2 }, { x, y: y - 40 }, { x, y: y + 42 }];
     const covers = (spot, one) => one !== cell && Math.abs(centre(state.size, one).x - spot.x) < 49 && Math.abs(centre(state.size, one).y - spot.y) < 37;
-    return spots.find((spot) => !state.game.cells.some((one) => covers(spot, one))) ?? spots[0];
+    const lowest = 1.5 * SIDE * state.size - 6; // below it the picture ends
+    return spots.find((spot) => spot.y < lowest && !state.game.cells.some((one) => covers(spot, one))) ?? spots[0];
   }
 
   // Hexagons that the chosen player may be sent to.

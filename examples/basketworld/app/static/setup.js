@@ -83,8 +83,10 @@ function suggest(found) {
   choose(first.id);
 }
 
+const counted = (policies) => (policies === null ? "" : ` · ${policies} ${policies === 1 ? "policy" : "policies"}`);
+
 function drawRuns(found) {
-  const rows = found.map((run) => row(run.id, run.name || run.id, run.status, `${run.id.slice(0, 12)}${run.policies === null ? "" : ` · ${run.policies} policies`}`));
+  const rows = found.map((run) => row(run.id, run.name || run.id, run.status, `${run.id.slice(0, 12)}${counted(run.policies)}`));
   const none = row(null, "No run", "", "only the random and the greedy player");
   $("runs").replaceChildren(...rows, none);
   if (!found.length && $("search").value.trim()) $("runs").prepend(element("p", { text: "No run of that name or id.", className: "quiet" }));
