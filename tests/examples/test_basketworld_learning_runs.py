@@ -231,7 +231,7 @@ def test_a_finished_run_goes_on_with_more_alternations(uri: str, whole: Trained,
     assert more.policy(2).exists()
     run = MlflowClient(uri).get_run(made.run_id)
     assert run.data.tags["holdfast.training.changed_params"] == "alternations=2"
-    assert run.data.metrics["learning_rate"] == pytest.approx(1e-4)
+    assert run.data.metrics["learning_rate"] == pytest.approx(5e-5)
 
 
 @pytest.mark.timeout(120)
