@@ -55,9 +55,9 @@ class Plan:
 FULL = Plan(
     training={},
     episodes=1000,
-    possessions=2000,
+    possessions=10_000,
     least_wins=0.65,
-    defences=("greedy", "first policy", "random"),
+    defences=("greedy", "last policy", "first policy", "random"),
 )
 TINY = Plan(
     training={

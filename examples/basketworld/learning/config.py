@@ -62,19 +62,19 @@ class TrainingConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    alternations: Count = Field(100, ge=1, description="how many in all, also of a run that goes on")
+    alternations: Count = Field(140, ge=1, description="how many in all, also of a run that goes on")
     seed: Count = Field(1, ge=0, lt=1 << 32, description="of everything that is drawn")
     n_envs: Count = Field(512, ge=1, description="games that are played side by side")
     rollout: Count = Field(16, ge=1, description="steps of each game between two updates")
     steps: Count = Field(65_536, ge=1, description="steps of all games in an alternation; whole rollouts")
-    batch: Count = Field(2048, ge=2, description="decisions in a minibatch")
+    batch: Count = Field(1024, ge=2, description="decisions in a minibatch")
     epochs: Count = Field(4, ge=1, description="passes over each rollout")
     lr: Number = Field(1e-3, gt=0, description="learning rate of the first alternation")
     lr_end: Number = Field(5e-5, gt=0, description="learning rate of the last")
     entropy: Number = Field(0.03, ge=0, description="weight of the entropy in the first alternation")
     entropy_end: Number = Field(0.0, ge=0, description="weight of the entropy in the last")
     clip: Number = Field(0.2, gt=0, description="PPO's bound of the ratio")
-    gamma: Number = Field(0.99, gt=0, le=1, description="discount a step")
+    gamma: Number = Field(1.0, gt=0, le=1, description="discount a step")
     gae_lambda: Number = Field(0.95, ge=0, le=1, description="of the generalised advantage")
     net_arch: Widths = Field((128, 128), description="widths of the hidden layers: 128,128")
     opponents: Count = Field(16, ge=1, description="draws of frozen opponents an alternation; they share the games")
@@ -87,7 +87,7 @@ class TrainingConfig(BaseModel):
     shaping: Number = Field(0.0, ge=0, description="weight of the potential in the reward")
     rules: Table = Field(default_factory=dict, description='rules of the game as JSON: {"players": 3}')
     threads: Count = Field(1, ge=1, description="threads of PyTorch")
-    gif_every: Count = Field(10, ge=0, description="alternations between two filmed episodes; 0 for none")
+    gif_every: Count = Field(20, ge=0, description="alternations between two filmed episodes; 0 for none")
     save_every_s: Number = Field(60.0, ge=0, description="seconds between two states within an alternation; 0 for not")
 
     @property

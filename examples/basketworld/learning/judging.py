@@ -60,7 +60,7 @@ def judge(last: Player, first: Player, rules: Rules, *, episodes: int, possessio
     """
     found = Judgement(match(rules, last, first, episodes, seed))
     attackers = {LAST: last, RANDOM: get_player(RANDOM), GREEDY: get_player(GREEDY)}
-    defenders = {GREEDY: get_player(GREEDY), FIRST: first, RANDOM: get_player(RANDOM)}
+    defenders = {GREEDY: get_player(GREEDY), LAST: last, FIRST: first, RANDOM: get_player(RANDOM)}
     for against, defence in defenders.items():
         for name, attack in attackers.items():
             found.tables[name, against] = play(rules, attack, defence, possessions, seed + 1)
