@@ -33,7 +33,7 @@ example-lifecycle: .make/quickstart ## A model from its first run to Production 
 example-rf: .make/rf ## Learn to locate transmitters, export to ONNX, promote, and draw the maps; some minutes
 	@$(BIN)/python -m holdfast_examples.rf_localization.end_to_end
 
-example-basketworld: .make/basketworld ## Learn basketball on hexagons by self-play, and judge it; about ten minutes
+example-basketworld: .make/basketworld ## Learn basketball on hexagons by self-play, and judge it; about twelve minutes
 	@$(BIN)/python -m holdfast_examples.basketworld.end_to_end
 
 example-basketworld-app: .make/basketworld ## A page to watch the policies play, and to play against them
