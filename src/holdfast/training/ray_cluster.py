@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
-from holdfast.lifecycle import Terminated
-
 _NUMBERS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
 
 
@@ -24,7 +22,7 @@ def ray_cluster(**arguments: Any) -> Iterator[None]:
         arguments: Of `ray.init`: `address`, `num_cpus`, ….
 
     Raises:
-        Terminated: SIGTERM came, and a run was open.
+        SystemExit: SIGTERM came; the same one that its handler raised, such as `Terminated` where a run was open.
     """
     import ray
 
@@ -56,17 +54,17 @@ def signals_kept() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _termination_kept() -> Iterator[None]:
-    """Raise `Terminated` where its handler did: what comes out of Ray's waiting is another exit, with code 1."""
+    """Raise the exit that SIGTERM's handler raised: what comes out of Ray's waiting is another one, with code 1."""
     handler = signal.getsignal(signal.SIGTERM)
     if threading.current_thread() is not threading.main_thread() or not callable(handler):
         yield
         return
-    raised: list[Terminated] = []
+    raised: list[SystemExit] = []
 
     def remember(number: int, frame: FrameType | None) -> None:
         try:
             handler(number, frame)
-        except Terminated as error:
+        except SystemExit as error:
             raised.append(error)
             raise
 
