@@ -232,6 +232,8 @@ def test_a_finished_run_goes_on_with_more_alternations(uri: str, whole: Trained,
     run = MlflowClient(uri).get_run(made.run_id)
     assert run.data.tags["holdfast.training.changed_params"] == "alternations=2"
     assert run.data.metrics["learning_rate"] == pytest.approx(5e-5)
+    with pytest.raises(InvalidInputError, match="2 alternations behind it, and is to end with alternation 1"):
+        train(tracker_of(uri), {"alternations": 1}, tmp_path, resume=made.run_id)
 
 
 @pytest.mark.timeout(120)

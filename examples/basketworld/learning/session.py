@@ -7,15 +7,13 @@ saved, and the run ends KILLED.
 from __future__ import annotations
 
 import contextlib
-import errno
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from holdfast.backend.entities import Run
 from holdfast.errors import HoldfastError, InvalidInputError, RunStateError
-from holdfast.lifecycle import status_for
 from holdfast.logs import get_logger
 from holdfast.project import Project, open_project
 from holdfast.tracking import MLflowTracker
@@ -23,12 +21,13 @@ from holdfast.tracking.values import to_text
 from holdfast.training.folders import why_unwritable
 from holdfast.training.integrations.stable_baselines3 import algorithm_params
 from holdfast.training.lightning.signals import Interrupted, Signals
-from holdfast.training.resume import MODULE_TAG, find_run, owned, point_to
+from holdfast.training.resume import MODULE_TAG, find_run, owned
 from holdfast.training.watching import log_environment
 
 from ..play.checkpoints import KIND_TAG, TRAINING, policy_path
 from .alternations import FORMAT, Alternations
 from .config import TrainingConfig, check_given, go_on_config, make_config
+from .endings import as_python_ends, disk_told, noted
 from .history import History
 from .outlet import STATES, Outlet
 from .ppo import make_model, quick_torch
@@ -38,7 +37,6 @@ from .vector_env import TeamVecEnv
 _log = get_logger(__name__)
 _MODULE = "holdfast_examples.basketworld.train"
 _RESUMES_TAG = "holdfast.training.resumes"
-_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EACCES})
 _CHANGED_TAG = "holdfast.training.changed_params"
 
 
@@ -105,23 +103,23 @@ def train(
     project = open_project(tracker.settings, journaled=True)
     run_id = find_run(project, tracker.experiment_id, output_dir, resume)
     signals = Signals()
-    with _as_python_ends(), signals.caught(), contextlib.ExitStack() as stack:
+    with as_python_ends(), signals.caught(), contextlib.ExitStack() as stack:
         if run_id is None:
             config = make_config(keys)
             run_id = tracker.run_id or stack.enter_context(tracker.run(run_name))
             stack.enter_context(owned(output_dir / run_id, run_id))
-            stack.enter_context(_noted(output_dir, run_id))
+            stack.enter_context(noted(output_dir, run_id))
             start = _begin(tracker, config)
             is_resumed = False
         else:
             stack.enter_context(owned(output_dir / run_id, run_id))
             start = _go_on(tracker, project, run_id, output_dir / run_id, keys, stack)
-            stack.enter_context(_noted(output_dir, run_id))
+            stack.enter_context(noted(output_dir, run_id))
             is_resumed = True
         # Over the handler that the run has set, which is to be found in its place when the run ends.
         stack.enter_context(signals.caught())
         stack.enter_context(quick_torch(start.config.threads))
-        with _disk_told(output_dir / run_id):
+        with disk_told(output_dir / run_id):
             _run(tracker, start, run_id, output_dir / run_id, signals)
         return Trained(run_id, is_resumed, start.config.alternations, output_dir / run_id)
 
@@ -195,6 +193,7 @@ def _go_on(
         )
     else:
         config, changed = go_on_config(state["config"], given)
+        _check_not_over(config, state)
     if tracker.run_id is None:
         stack.enter_context(tracker.run(run_id=run_id))
     tracker.set_tags({MODULE_TAG: _MODULE, KIND_TAG: TRAINING, _RESUMES_TAG: int(run.tags.get(_RESUMES_TAG, "0")) + 1})
@@ -204,6 +203,16 @@ def _go_on(
     params = {name: value for name, value in _params(config).items() if name not in run.params}
     tracker.log_params(params)
     return _Start(config, state, logged)
+
+
+def _check_not_over(config: TrainingConfig, state: Mapping[str, Any]) -> None:
+    """Refuse to go on to an alternation that is over."""
+    done = state["position"]["alternation"] - 1
+    if config.alternations < done:
+        raise InvalidInputError(
+            f"The run has {done} alternations behind it, and is to end with alternation {config.alternations}.",
+            f"give --alternations {done} or more, or leave it out",
+        )
 
 
 def _is_ours(run: Run) -> bool:
@@ -253,46 +262,3 @@ def _find_state(project: Project, run: Run, folder: Path) -> dict[str, Any] | No
         got = got.replace(folder / got.name)
     _log.info("the state came from the artifact store", run=run.run_id, state=got.name)
     return load_state(got)
-
-
-# -- how it ends --------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def _noted(output_dir: Path, run_id: str) -> Iterator[None]:
-    """Note the run, and how it ended, where `--resume` looks."""
-    point_to(output_dir, run_id, "RUNNING")
-    status = "FAILED"
-    try:
-        yield
-        status = "FINISHED"
-    except BaseException as error:
-        status = status_for(type(error), error)
-        raise
-    finally:
-        # On a full disk it stays RUNNING there, which `--resume` goes on with, too.
-        with contextlib.suppress(OSError):
-            point_to(output_dir, run_id, status)
-
-
-@contextlib.contextmanager
-def _disk_told(folder: Path) -> Iterator[None]:
-    """Say plainly that the disk takes no more."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in _DISK:
-            raise
-        raise HoldfastError(
-            f"The training's files cannot be written to {folder}: {error.strerror}.",
-            "make room there; --resume last goes on from the last state that was saved",
-        ) from error
-
-
-@contextlib.contextmanager
-def _as_python_ends() -> Iterator[None]:
-    """Make of a signal what Python makes of it, once the run is ended."""
-    try:
-        yield
-    except Interrupted as error:
-        raise error.as_exit() from None
