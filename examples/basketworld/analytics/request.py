@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -134,10 +133,10 @@ class TrainingRun:
         Raises:
             ArtifactError: One cannot be had.
         """
-        from ..play.checkpoint_cache import CheckpointCache
+        from ..play.checkpoint_cache import CheckpointCache, user_folder
 
         numbers = sorted({one for one in wanted if isinstance(one, int)})
-        cache = CheckpointCache(_cache_folder(), max(_CACHED, 2 * len(numbers)))
+        cache = CheckpointCache(user_folder(), max(_CACHED, 2 * len(numbers)))
         sides: dict[int | str, Side] = {one: Side(one) for one in wanted if isinstance(one, str)}
         with progress("checkpoints", len(numbers)) as advance, ThreadPoolExecutor(_FETCHED_AT_ONCE) as threads:
             paths = threads.map(lambda number: cache.fetch(self._project, self.run.run_id, number), numbers)
@@ -158,12 +157,6 @@ def _settings_for(run: Run, project: Project) -> Settings:
     names = {one.experiment_id: one.name for one in project.runs.experiments()}
     name = names.get(run.experiment_id)
     return project.settings if name is None else load_settings(experiment_name=name)
-
-
-def _cache_folder() -> Path:
-    """Return where checkpoints are kept on this machine, by their checksums, for all commands and projects."""
-    home = Path.home()
-    return (home if home.is_dir() else Path(tempfile.gettempdir())) / ".cache" / "holdfast" / "basketworld"
 
 
 def _listed(numbers: Sequence[int]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from starlette.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
 
+from ..play.checkpoint_cache import user_folder
 from .films import film_of
 from .guard import LOOPBACK, Guard
 from .live import live
@@ -86,7 +86,7 @@ def create_app(settings: Settings | None, options: Options | None = None, librar
     if library is None:
         if settings is None:
             raise TypeError("create_app wants settings or a library")
-        library = TrackedLibrary(settings, options.cache_folder or default_cache(), options.cache_mb * 2**20)
+        library = TrackedLibrary(settings, options.cache_folder or user_folder(), options.cache_mb * 2**20)
     shared = _Shared(library, Sessions(options.sessions, options.idle_s))
 
     @asynccontextmanager
@@ -106,12 +106,6 @@ def create_app(settings: Settings | None, options: Options | None = None, librar
         app.add_middleware(CORSMiddleware, allow_origins=list(options.cors), allow_methods=["*"], allow_headers=["*"])
     app.add_middleware(Guard, hosts=_hosts(options.host), origins=options.cors)
     return app
-
-
-def default_cache() -> Path:
-    """Return the folder for fetched policies."""
-    home = Path.home()
-    return (home if home.is_dir() else Path(tempfile.gettempdir())) / ".cache" / "holdfast" / "basketworld"
 
 
 def _hosts(host: str) -> tuple[str, ...]:

@@ -41,10 +41,13 @@ from .checkpoints import (
 from .policies import PolicyPlayer
 from .policy_files import load_player
 
-DEFAULT_FOLDER = Path(".cache", "basketworld")
-"""Where policies are kept if nobody says otherwise, from the working directory."""
-
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def user_folder() -> Path:
+    """Return where policies are kept for all commands and projects of a user."""
+    home = Path.home()
+    return (home if home.is_dir() else Path(tempfile.gettempdir())) / ".cache" / "holdfast" / "basketworld"
 
 
 class CheckpointCache:
@@ -59,7 +62,7 @@ class CheckpointCache:
         InvalidInputError: A number is below 1.
     """
 
-    def __init__(self, folder: Path = DEFAULT_FOLDER, capacity: int = 200, players: int = 32) -> None:
+    def __init__(self, folder: Path, capacity: int = 200, players: int = 32) -> None:
         if min(capacity, players) < 1:
             raise InvalidInputError(
                 f"A cache of {capacity} files and {players} players keeps nothing.", "both are 1 or more"
