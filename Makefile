@@ -10,7 +10,8 @@ BIN := $(VENV)/bin
 WHEEL := .make/wheel
 PIP_FLAGS := --quiet --disable-pip-version-check
 SOURCES := $(shell find src examples -name '*.py') pyproject.toml README.md
-PYTEST_FLAGS ?= -n 2
+# An idle worker takes over what another one still has to do: the slow tests are not spread evenly.
+PYTEST_FLAGS ?= -n 2 --dist worksteal
 # With the oldest MLflow, PostgreSQL is tried where calls of MLflow differ: tracking and registry.
 ON_OLDEST := (not postgresql or tracker or registry) and not first_opening
 
