@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from types import TracebackType
@@ -168,6 +169,8 @@ def _interrupts_held() -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask") or threading.current_thread() is not threading.main_thread():
         yield
         return
+    # Its tracker of resources would be started with the first process, and let the signal through again.
+    resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
         yield
@@ -226,6 +229,7 @@ def _ended(worker: _Worker) -> WorkerError:
 
 def _serve(pipe: Connection) -> None:
     """Do what comes through the pipe until the parent closes it, in whatever way it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     prepare()
     with one_thread(), contextlib.suppress(EOFError, OSError):
         while True:
