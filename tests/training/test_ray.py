@@ -21,6 +21,7 @@ from holdfast.project import Project
 from holdfast.training.command import Script
 from holdfast.training.launching.ray import LaunchError, launch, lightning_parts
 from holdfast.training.lightning.logger import HoldfastLogger
+from holdfast.training.ray_cluster import signals_kept
 from holdfast.training.sweeping import State, sweep
 
 TRIAL = """
@@ -84,7 +85,8 @@ def train_broken(config: dict[str, Any]) -> None:
 def cluster() -> Iterator[None]:
     # The functions of this file are not importable where the workers are.
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    with signals_kept():
+        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     yield
     ray.shutdown()
     ray.cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
@@ -130,7 +132,9 @@ def test_train(project: Project) -> None:
     """Two workers, one run, each metric once."""
     script = Script(make_line, make_data)
     options = "--launcher ray --devices 2 --epochs 2 --num-workers 0 --accelerator cpu --system-metrics-every-s 0"
+    on_interrupt = signal.getsignal(signal.SIGINT)
     result = script.train(script.parse(options.split()))
+    assert signal.getsignal(signal.SIGINT) is on_interrupt
     assert result.epochs == 2
     assert result.global_step == 4  # 16 samples, by 2 ranks, 4 a batch, twice
     (run,) = runs(project)

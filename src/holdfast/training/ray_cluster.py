@@ -26,16 +26,17 @@ def ray_cluster(**arguments: Any) -> Iterator[None]:
     """
     import ray
 
-    if ray.is_initialized():
-        yield
-        return
-    with signals_kept():
-        ray.init(include_dashboard=False, **arguments)  # sets a handler for SIGTERM
-    try:
-        with _termination_kept():
+    with signals_kept():  # Ray Train sets a handler for SIGINT, and leaves it there
+        if ray.is_initialized():
             yield
-    finally:
-        ray.shutdown()
+            return
+        with signals_kept():
+            ray.init(include_dashboard=False, **arguments)  # sets one for SIGTERM
+        try:
+            with _termination_kept():
+                yield
+        finally:
+            ray.shutdown()
 
 
 @contextlib.contextmanager

@@ -25,7 +25,7 @@ from ray.tune.stopper import Stopper
 from holdfast.core.uris import holds_password
 from holdfast.project import open_project
 from holdfast.settings import load_settings
-from holdfast.training.ray_cluster import ray_cluster, signals_kept
+from holdfast.training.ray_cluster import ray_cluster
 from holdfast.training.sweeping.book import SweepBook
 from holdfast.training.sweeping.options import SweepError, SweepOptions
 from holdfast.training.sweeping.optuna_engine import distributions_of, quiet_optuna, too_many_failures
@@ -76,7 +76,6 @@ def search_with_ray(work: TrialWork, space: Space, known: Sequence[Trial], first
     try:
         with (
             _quiet(),
-            signals_kept(),
             ray_cluster(num_cpus=work.options.parallel, log_to_driver=False, logging_level=logging.WARNING),
             tempfile.TemporaryDirectory(prefix="holdfast-tune-") as scratch,
         ):
