@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,8 @@ from holdfast.training.sweeping import (
     read_params,
     sweep,
 )
+from holdfast.training.sweeping.book import SweepBook
+from holdfast.training.sweeping.records import TrialEnd
 
 SPACE = {"x": {"low": -1.0, "high": 1.0}, "kind": ["a", "b"]}
 
@@ -64,6 +68,24 @@ def test_function(project: Project) -> None:
     assert files == {f"sweep/{name}" for name in ("trials.csv", "trials.json", "history.png", "importance.png")}
     again = sweep(objective, SPACE, metric="val/loss", trials=4, seed=3)
     assert [trial.params for trial in again.trials] == [trial.params for trial in result.trials[:4]]
+
+
+def test_what_is_noted_is_on_the_server(project: Project, sqlite_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where a tracker made this process log through a journal, and nothing else delivers it."""
+    monkeypatch.setenv("HOLDFAST_SHIPPER", "none")
+    tracker = MLflowTracker()
+    book = SweepBook.begin(project, parse_space(SPACE), SweepOptions(metric="score"), None)
+    run = book.begin_trial(0, {"x": 0.5})
+    with tracker.run(run_id=run.run_id):
+        pass
+    book.note_value(run.run_id, 0.5)
+    book.end_trial(run.run_id, TrialEnd(State.COMPLETE, 0.5))
+    book.end("FINISHED")
+    with contextlib.closing(sqlite3.connect(sqlite_uri.removeprefix("sqlite:///"))) as database:
+        states = database.execute("SELECT value FROM tags WHERE key = 'holdfast.sweep.state'").fetchall()
+        values = database.execute("SELECT value FROM latest_metrics WHERE key = 'score'").fetchall()
+        statuses = database.execute("SELECT DISTINCT status FROM runs").fetchall()
+    assert (states, values, statuses) == ([("complete",)], [(0.5,)], [("FINISHED",)])
 
 
 def test_resume_knows(project: Project) -> None:

@@ -42,7 +42,8 @@ class SweepBook:
     """Reads and writes the runs of one sweep. Threads may share it.
 
     Args:
-        project: Where they are. It is not journaled: what is written here is on the server when a call returns.
+        project: Where they are. What is written here is on the server when a call returns, also where the process logs
+            through a journal, which it shares with all of its projects on one store.
         parent_id: The parent run.
         metric: The metric that trials are judged by.
     """
@@ -72,8 +73,9 @@ class SweepBook:
         run = project.runs.create_run(project.experiment().experiment_id, name, {SWEEP_TAG: about})
         spelled = {f"space.{key}": str(dimension)[:500] for key, dimension in space.items()}
         chosen = ("metric", "mode", "engine", "sampler", "pruner", "seed")
-        project.runs.log(run.run_id, params={key: str(getattr(options, key)) for key in chosen} | spelled)
-        return cls(project, run.run_id, options.metric)
+        book = cls(project, run.run_id, options.metric)
+        book._log(run.run_id, params={key: str(getattr(options, key)) for key in chosen} | spelled)
+        return book
 
     @classmethod
     def reopen(cls, project: Project, parent_id: str, metric: str) -> SweepBook:
@@ -96,11 +98,11 @@ class SweepBook:
         point = MetricPoint("sweep/best_value", float(trial.value or 0.0), trial.number, now_ms())
         known = self.project.runs.metric_history(self.parent_id, point.name)
         is_new = not known or known[-1].value != point.value
-        self.project.runs.log(self.parent_id, [point] if is_new else [], tags=tags)
+        self._log(self.parent_id, [point] if is_new else [], tags=tags)
 
     def end(self, status: str) -> None:
         """End the parent."""
-        self.project.runs.end_run(self.parent_id, status)
+        self._end_run(self.parent_id, status)
 
     def store(self, run: Run, files: Sequence[Path], folder: str) -> None:
         """Store files with a run; they are there when this returns."""
@@ -120,10 +122,10 @@ class SweepBook:
         # Not when it begins: a trial that writes one of them in another way would be refused.
         given = {key: text_of(value) for key, value in trial_of(run).params.items() if key not in run.params}
         redact = self.project.redact.mapping
-        self.project.runs.log(run_id, params=redact(given), tags=redact(last_tags(end)))
+        self._log(run_id, params=redact(given), tags=redact(last_tags(end)))
         status = STATUS_OF[end.state]
         if run.status != status:
-            self.project.runs.end_run(run_id, status, run.end_time_ms)
+            self._end_run(run_id, status, run.end_time_ms)
 
     def trials(self) -> list[Trial]:
         """Return all trials, those begun first at the front; of those with one number the latest is the last."""
@@ -152,7 +154,17 @@ class SweepBook:
     def note_value(self, run_id: str, value: float) -> None:
         """Log the value that a function returned, unless its run has it."""
         if self.project.runs.get_run(run_id).metrics.get(self.metric) != value:
-            self.project.runs.log(run_id, [MetricPoint(self.metric, value, 0, now_ms())])
+            self._log(run_id, [MetricPoint(self.metric, value, 0, now_ms())])
+
+    # -- what is on the server when it returns ----------------------------------------
+
+    def _log(self, run_id: str, *what: Any, **more: Any) -> None:
+        self.project.runs.log(run_id, *what, **more)
+        self.settle(run_id)
+
+    def _end_run(self, run_id: str, status: str, end_time_ms: int | None = None) -> None:
+        self.project.runs.end_run(run_id, status, end_time_ms)
+        self.settle(run_id)
 
     def settle(self, run_id: str) -> None:
         """Wait until all that was logged to a run, by whichever process, is on the server, for a minute at most.
