@@ -10,7 +10,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ from holdfast.errors import InvalidInputError, RunStateError
 from holdfast.project import Project
 from holdfast.training.sweeping import State, SweepError, sweep
 from holdfast.training.sweeping.records import trial_of
+
+Starter = Callable[..., subprocess.Popen[str]]
 
 # What a trial does depends on how many were begun before it; each leaves a file with its arguments.
 TRIAL = """
@@ -65,7 +67,7 @@ def invoke(*arguments: str) -> Result:
     return CliRunner().invoke(app, arguments)
 
 
-def until(true: Callable[[], Any], what: str, limit_s: float = 40) -> Any:
+def until(true: Callable[[], Any], what: str, limit_s: float = 120) -> Any:
     deadline_s = time.monotonic() + limit_s
     while time.monotonic() < deadline_s:
         if found := true():
@@ -142,9 +144,20 @@ sweep([sys.executable, "trial.py"], {"x": {"low": -1e-5, "high": 0.0}}, metric="
 """
 
 
-def start_sweeper(trials: int, parallel: int, engine: str = "optuna") -> subprocess.Popen[str]:
-    code = SWEEPER.replace("TRIALS", str(trials)).replace("PARALLEL", str(parallel)).replace("ENGINE", engine)
-    return subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
+@pytest.fixture
+def start_sweeper() -> Iterator[Starter]:
+    """Starts a sweep in a process of its own, which is gone when the test is over, whatever became of it."""
+    started = []
+
+    def start(trials: int, parallel: int, engine: str = "optuna") -> subprocess.Popen[str]:
+        code = SWEEPER.replace("TRIALS", str(trials)).replace("PARALLEL", str(parallel)).replace("ENGINE", engine)
+        started.append(subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True))
+        return started[-1]
+
+    yield start
+    for sweeper in started:
+        with sweeper:
+            sweeper.kill()
 
 
 def only_parent(project: Project) -> str:
@@ -154,7 +167,7 @@ def only_parent(project: Project) -> str:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a process is not bound to its parent")
-def test_killed_and_resumed(project: Project) -> None:
+def test_killed_and_resumed(project: Project, start_sweeper: Starter) -> None:
     """The sweep goes on in the same parent: what is done is not repeated, what was interrupted is."""
     line = script("if number == 0: sys.exit(1)\nif number == 1: hang()\nlog(1.0)\n")
     project.experiment()
@@ -185,7 +198,7 @@ def test_killed_and_resumed(project: Project) -> None:
 
 
 @pytest.mark.parametrize("engine", ["optuna", "ray"])
-def test_terminated(project: Project, engine: str) -> None:
+def test_terminated(project: Project, start_sweeper: Starter, engine: str) -> None:
     """SIGTERM reaches all trials; their runs and the parent are KILLED, though Ray sets a handler of its own."""
     script("hang()\n")
     project.experiment()
