@@ -8,12 +8,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-_INK, _MUTED, _GRID = "#22303c", "#7a8894", "#e3e8ec"
-_COLOURS = ("#0b6e99", "#d9730d", "#4d8b31")
+from ..figures import BLUE, GREEN, INK, MUTED, ORANGE, begin, dress
+
+_COLOURS = (BLUE, ORANGE, GREEN)
 _Floats = npt.NDArray[np.float64]
 
 
@@ -29,21 +29,20 @@ def plot_calibration(outcomes: npt.ArrayLike, forecasts: Mapping[str, npt.ArrayL
         A figure: above, one point a group with its 95 % Wilson interval; below, how the
         probabilities are distributed.
     """
-    figure = _begin((6.4, 6.6))
-    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
-    upper.plot([0, 1], [0, 1], color=_MUTED, linewidth=1, linestyle=(0, (4, 3)), label="perfect calibration")
+    figure, (upper, lower) = begin((6.4, 6.6), rows=2, sharex=True, height_ratios=[4, 1])
+    upper.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 3)), label="perfect calibration")
     won = np.asarray(outcomes, dtype="float64")
     for (name, values), colour in zip(forecasts.items(), _COLOURS, strict=False):
         chance = np.asarray(values, dtype="float64")
         groups = [group for group in np.array_split(np.argsort(chance, kind="stable"), bins) if len(group)]
         _draw_groups(upper, [chance[group] for group in groups], [won[group] for group in groups], name, colour)
         lower.hist(chance, bins=np.linspace(0, 1, 41).tolist(), histtype="step", color=colour, linewidth=1.4)
-    _dress(upper, "Calibration on the test season", "", "home wins observed")
-    _dress(lower, "", "probability of a home win", "games")
+    dress(upper, "Calibration on the test season", "", "home wins observed")
+    dress(lower, "", "probability of a home win", "games")
     upper.set(xlim=(0, 1), ylim=(0, 1))
     upper.yaxis.set_major_formatter(PercentFormatter(1.0))
     lower.xaxis.set_major_formatter(PercentFormatter(1.0))
-    upper.legend(frameon=False, loc="upper left", labelcolor=_INK)
+    upper.legend(frameon=False, loc="upper left", labelcolor=INK)
     return figure
 
 
@@ -76,16 +75,15 @@ def plot_importance(importance: pd.Series, most: int = 15) -> Figure:
         A figure with one bar a feature.
     """
     shown = importance.head(most).iloc[::-1]
-    figure = _begin((7.2, 0.34 * len(shown) + 1.4))
-    axes = figure.subplots()
+    figure, axes = begin((7.2, 0.34 * len(shown) + 1.4))
     labels = [str(name).replace("_", " ") for name in shown.index]
     values = shown.to_numpy(dtype="float64")
     axes.barh(labels, values, color=_COLOURS[0], height=0.62)
     for place, value in enumerate(values):
         axes.annotate(
-            f"{value:.1%}", (value, place), (4, 0), textcoords="offset points", va="center", color=_MUTED, fontsize=8
+            f"{value:.1%}", (value, place), (4, 0), textcoords="offset points", va="center", color=MUTED, fontsize=8
         )
-    _dress(axes, "What the model relies on", "share of the total gain", "")
+    dress(axes, "What the model relies on", "share of the total gain", "")
     axes.grid(visible=False, axis="y")
     axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))  # whole per cents
     axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
@@ -102,33 +100,14 @@ def plot_learning(history: pd.DataFrame) -> Figure:
     Returns:
         A figure with one curve a season group.
     """
-    figure = _begin((7.2, 4.2))
-    axes = figure.subplots()
+    figure, axes = begin((7.2, 4.2))
     rounds = history["round"].to_numpy(dtype="float64")
     for name, colour in (("train", _COLOURS[0]), ("validation", _COLOURS[1])):
         axes.plot(
             rounds, history[f"{name}_log_loss"].to_numpy(dtype="float64"), color=colour, label=name, linewidth=1.8
         )
     best = int(history["validation_log_loss"].to_numpy(dtype="float64").argmin())
-    axes.axvline(rounds[best], color=_MUTED, linewidth=1, linestyle=(0, (4, 3)), label=f"kept: round {best + 1}")
-    _dress(axes, "Learning curves", "boosting round", "log loss")
-    axes.legend(frameon=False, labelcolor=_INK)
+    axes.axvline(rounds[best], color=MUTED, linewidth=1, linestyle=(0, (4, 3)), label=f"kept: round {best + 1}")
+    dress(axes, "Learning curves", "boosting round", "log loss")
+    axes.legend(frameon=False, labelcolor=INK)
     return figure
-
-
-def _begin(size_inches: tuple[float, float]) -> Figure:
-    figure = Figure(figsize=size_inches, dpi=120, layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _dress(axes: Axes, title: str, x_label: str, y_label: str) -> None:
-    axes.set_title(title, loc="left", color=_INK, fontsize=12, fontweight="bold", pad=10)
-    axes.set_xlabel(x_label, color=_INK)
-    axes.set_ylabel(y_label, color=_INK)
-    axes.grid(visible=True, color=_GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.tick_params(colors=_MUTED, labelcolor=_INK, length=0)
-    for side in ("top", "right", "left", "bottom"):
-        axes.spines[side].set_visible(side == "bottom")
-        axes.spines[side].set_color(_GRID)

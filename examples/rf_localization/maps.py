@@ -7,24 +7,23 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import EllipseCollection, LineCollection
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import PercentFormatter, StrMethodFormatter
 
+from ..figures import BLUE, GREEN, GRID, INK, MUTED, ORANGE, begin, dress, explain
 from .evaluate import BOUND, MODEL, Evaluation
 from .local_frame import FRAME, haversine_km
 from .receivers import POSITIONS, RECEIVERS
 
-_INK, _MUTED, _GRID = "#22303c", "#7a8894", "#e3e8ec"
 _COLOURS = {
-    MODEL: "#0b6e99",
-    "multilateration": "#d9730d",
-    "power-weighted centroid": "#4d8b31",
+    MODEL: BLUE,
+    "multilateration": ORANGE,
+    "power-weighted centroid": GREEN,
     "centroid": "#8a6bb1",
-    BOUND: _INK,
+    BOUND: INK,
 }
 _REGION = float(np.sqrt(-2 * np.log1p(-0.68)))  # half axes of the 68 % region, in standard deviations
 _BESIDE_KM = 10.0
@@ -33,7 +32,7 @@ _Floats = npt.NDArray[np.float64]
 
 def draw_error_map(found: Evaluation) -> Figure:
     """Draw where the model is how far off: a dot a scene, at its true position, among the receivers."""
-    figure, axes = _begin((7.4, 5.8))
+    figure, axes = begin((7.4, 5.8))
     error = np.maximum(found.errors_km[MODEL], 0.01)
     # The largest errors come last, so that they are not hidden.
     order = np.argsort(error)
@@ -45,19 +44,19 @@ def draw_error_map(found: Evaluation) -> Figure:
     _draw_receivers(axes)
     _frame(axes, places)
     bar = figure.colorbar(dots, ax=axes, shrink=0.85, pad=0.02, extend="both")
-    bar.set_label("error in km", color=_INK)
+    bar.set_label("error in km", color=INK)
     bar.formatter = StrMethodFormatter("{x:g}")
-    bar.ax.tick_params(labelcolor=_INK)
+    bar.ax.tick_params(labelcolor=INK)
     bar.outline.set_visible(False)
     median = float(np.median(found.errors_km[MODEL]))
-    _dress(axes, f"Error of the model on {len(error):,} scenes, median {median:.2f} km", "km east", "km north")
-    _explain(figure, 2)
+    dress(axes, f"Error of the model on {len(error):,} scenes, median {median:.2f} km", "km east", "km north")
+    explain(figure, 2)
     return figure
 
 
 def draw_cumulative(found: Evaluation) -> Figure:
     """Draw what share of scenes each method gets within how many kilometres, and the bound."""
-    figure, axes = _begin((7.4, 4.8))
+    figure, axes = begin((7.4, 4.8))
     for name, errors in {**found.errors_km, BOUND: found.bound_km}.items():
         ordered = np.sort(np.maximum(errors, 1e-3))
         share = np.arange(1, len(ordered) + 1) / len(ordered)
@@ -70,29 +69,29 @@ def draw_cumulative(found: Evaluation) -> Figure:
     axes.set_ylim(0, 1)
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    _dress(axes, f"Errors on {len(found.truth):,} scenes", "km, on a logarithmic scale", "scenes within it")
-    _explain(figure, 2)
+    dress(axes, f"Errors on {len(found.truth):,} scenes", "km, on a logarithmic scale", "scenes within it")
+    explain(figure, 2)
     return figure
 
 
 def draw_calibration(found: Evaluation) -> Figure:
     """Draw how many true positions lie in the regions that the model draws, against how many should."""
-    figure, axes = _begin((5.4, 5.2))
+    figure, axes = begin((5.4, 5.2))
     level = np.linspace(0.01, 0.99, 99)
     covered = (found.distance2[:, None] <= -2 * np.log1p(-level)).mean(0)
     spread = 1.96 * np.sqrt(level * (1 - level) / len(found.truth))
     axes.fill_between(
-        level, level - spread, level + spread, color=_GRID, label="where 95 % of honest models lie", linewidth=0
+        level, level - spread, level + spread, color=GRID, label="where 95 % of honest models lie", linewidth=0
     )
-    axes.plot([0, 1], [0, 1], color=_MUTED, linewidth=1, linestyle=(0, (4, 3)), label="as it should be")
+    axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 3)), label="as it should be")
     axes.plot(level, covered, color=_COLOURS[MODEL], linewidth=1.8, label="the model")
     for one in (0.5, 0.68, 0.95):
         axes.plot(one, found.coverage(one), color=_COLOURS[MODEL], marker="o", markersize=6, markeredgecolor="white")
     axes.set(xlim=(0, 1), ylim=(0, 1))
     axes.xaxis.set_major_formatter(PercentFormatter(1.0))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    _dress(axes, "Is the uncertainty honest?", "region that should hold", "true positions in it")
-    axes.legend(frameon=False, loc="upper left", labelcolor=_INK)
+    dress(axes, "Is the uncertainty honest?", "region that should hold", "true positions in it")
+    axes.legend(frameon=False, loc="upper left", labelcolor=INK)
     return figure
 
 
@@ -104,7 +103,7 @@ def draw_positions(positions: _Floats, sigmas: _Floats, truth: _Floats | None = 
         sigmas: (N, 2) km, east and north.
         truth: (N, 2) degrees, where it is known: a line leads there.
     """
-    figure, axes = _begin((6.6, 6.2))
+    figure, axes = begin((6.6, 6.2))
     places = FRAME.to_km(positions)
     size = 2 * _REGION * sigmas
     regions = EllipseCollection(
@@ -118,7 +117,7 @@ def draw_positions(positions: _Floats, sigmas: _Floats, truth: _Floats | None = 
     title, drawn = f"{len(places):,} transmitters", places
     if truth is not None:
         there = FRAME.to_km(truth)
-        axes.add_collection(LineCollection(list(np.stack([places, there], 1)), colors=_MUTED, linewidths=0.8))
+        axes.add_collection(LineCollection(list(np.stack([places, there], 1)), colors=MUTED, linewidths=0.8))
         axes.scatter(
             there[:, 0], there[:, 1], s=12, color=_COLOURS["multilateration"], marker="x", label="true position"
         )
@@ -126,8 +125,8 @@ def draw_positions(positions: _Floats, sigmas: _Floats, truth: _Floats | None = 
         drawn = np.concatenate([places, there])
     _draw_receivers(axes)
     _frame(axes, drawn)
-    _dress(axes, title, "km east", "km north")
-    _explain(figure, 4)
+    dress(axes, title, "km east", "km north")
+    explain(figure, 4)
     return figure
 
 
@@ -146,9 +145,7 @@ def save_pictures(found: Evaluation, folder: Path) -> list[Path]:
 
 def _draw_receivers(axes: Axes) -> None:
     places = FRAME.to_km(POSITIONS)
-    axes.scatter(
-        places[:, 0], places[:, 1], marker="^", s=70, color=_INK, edgecolor="white", zorder=5, label="receiver"
-    )
+    axes.scatter(places[:, 0], places[:, 1], marker="^", s=70, color=INK, edgecolor="white", zorder=5, label="receiver")
     for receiver, (east, north) in zip(RECEIVERS, places, strict=True):
         # Two of them are neighbours, whose names go to either side; one lies where the map ends.
         side = -6 if receiver.name in ("Coazze", "Milano-Baggio") else 6
@@ -159,7 +156,7 @@ def _draw_receivers(axes: Axes) -> None:
             textcoords="offset points",
             ha="right" if side < 0 else "left",
             fontsize=8,
-            color=_INK,
+            color=INK,
             zorder=6,
             path_effects=[withStroke(linewidth=2.5, foreground="white")],
         )
@@ -170,25 +167,3 @@ def _frame(axes: Axes, places: _Floats) -> None:
     drawn = np.concatenate([places, FRAME.to_km(POSITIONS)])
     low, high = drawn.min(0) - _BESIDE_KM, drawn.max(0) + _BESIDE_KM
     axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), aspect="equal")
-
-
-def _begin(size_inches: tuple[float, float]) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=size_inches, dpi=120, layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
-    return figure, figure.subplots()
-
-
-def _explain(figure: Figure, columns: int) -> None:
-    figure.legend(loc="outside lower center", ncols=columns, frameon=False, labelcolor=_INK, fontsize=9)
-
-
-def _dress(axes: Axes, title: str, x_label: str, y_label: str) -> None:
-    axes.set_title(title, loc="left", color=_INK, fontsize=12, fontweight="bold", pad=10)
-    axes.set_xlabel(x_label, color=_INK)
-    axes.set_ylabel(y_label, color=_INK)
-    axes.grid(visible=True, color=_GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.tick_params(colors=_MUTED, labelcolor=_INK, length=0)
-    for side in ("top", "right", "left", "bottom"):
-        axes.spines[side].set_visible(side == "bottom")
-        axes.spines[side].set_color(_GRID)

@@ -136,7 +136,7 @@ def draw(result: Regression, title: str) -> Figure:
     """Draw the fitted curve, and the share of assists in fifths of the differences, with intervals."""
     from matplotlib.ticker import PercentFormatter
 
-    from .figures import BLUE, INK, MUTED, begin, dress, explain
+    from ...figures import BLUE, INK, MUTED, begin, dress, explain
 
     figure, axes = begin((7.4, 4.8))
     across = np.linspace(result.delta.min(), result.delta.max(), 200)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ...figures import BLUE, INK, MUTED, RED, begin, dress, explain, whole_numbers
 from ..play.intervals import Interval
-from .figures import BLUE, INK, MUTED, RED, begin, dress, explain, whole_numbers
 from .playing import DEFENSE, OFFENSE, Played
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .figures import BLUE, GRID, INK, MUTED, ORANGE, begin, dress, explain, whole_numbers
+from ...figures import BLUE, GRID, INK, MUTED, ORANGE, begin, dress, explain, whole_numbers
 from .ratings import START
 
 if TYPE_CHECKING:

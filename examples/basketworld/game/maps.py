@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from holdfast.errors import InvalidInputError
 
+from ...figures import INK, MUTED, begin
 from .court import get_court
 from .outlines import Floats, centres, corners, edge_of_floor, extent, three_point_line
 from .rules import Rules
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_INK, _MUTED = "#22303c", "#7a8894"
 _FLOOR, _SEAM, _EDGE, _LANE, _RIM = "#f4e6cf", "#e3cfae", "#8a6236", "#e9cfab", "#e2571e"
 _LEAST_SCALE = 0.28  # of a hexagon with a single shot, so that it can be seen
 _SHARE_OF_CELL = 0.94  # of a full one: the floor shows between neighbours
@@ -57,13 +57,13 @@ def hex_map(
         InvalidInputError: Values or counts are not one a cell, or the limits are not in order.
     """
     shown, scales = _checked(values, rules, counts)
-    figure, axes = _begin()
+    figure, axes = begin((7.2, 5.6))
     draw_court(axes, rules)
     drawn = _draw_hexagons(axes, rules, shown, scales, cmap)
     drawn.set_norm(_norm(shown[np.isfinite(shown)], limits, centre))
     bar = figure.colorbar(drawn, ax=axes, shrink=0.82, pad=0.02, aspect=28)
-    bar.set_label(label, color=_INK)
-    bar.ax.tick_params(color=_MUTED, labelcolor=_INK, length=2)
+    bar.set_label(label, color=INK)
+    bar.ax.tick_params(color=MUTED, labelcolor=INK, length=2)
     bar.outline.set_visible(False)
     if percent:
         from matplotlib.ticker import PercentFormatter
@@ -71,7 +71,7 @@ def hex_map(
         bar.ax.yaxis.set_major_formatter(PercentFormatter(1.0))
     if counts is not None:
         _explain_sizes(axes, rules, int(np.max(counts)), counted)
-    axes.set_title(title, loc="left", color=_INK, fontsize=12, fontweight="bold", pad=8)
+    axes.set_title(title, loc="left", color=INK, fontsize=12, fontweight="bold", pad=8)
     return figure
 
 
@@ -85,9 +85,9 @@ def draw_court(axes: Axes, rules: Rules) -> None:
     edge, three = edge_of_floor(rules.size), three_point_line(rules.size, rules.three_distance)
     axes.add_collection(LineCollection(list(edge), colors=_EDGE, linewidths=1.6, capstyle="round", zorder=3))
     axes.add_collection(LineCollection(list(three), colors="white", linewidths=4.2, capstyle="round", zorder=3))
-    axes.add_collection(LineCollection(list(three), colors=_INK, linewidths=1.5, capstyle="round", zorder=3.1))
+    axes.add_collection(LineCollection(list(three), colors=INK, linewidths=1.5, capstyle="round", zorder=3.1))
     x, y = places[court.basket]
-    axes.plot([x - 0.34, x - 0.34], [y - 0.36, y + 0.36], color=_INK, linewidth=2.5, zorder=4)
+    axes.plot([x - 0.34, x - 0.34], [y - 0.36, y + 0.36], color=INK, linewidth=2.5, zorder=4)
     axes.plot([x], [y], marker="o", markersize=9, markerfacecolor="none", markeredgecolor="white", mew=4.2, zorder=4)
     axes.plot([x], [y], marker="o", markersize=9, markerfacecolor="none", markeredgecolor=_RIM, mew=2.2, zorder=4)
     left, top, right, bottom = extent(rules.size)
@@ -115,15 +115,6 @@ def _scales(counts: npt.NDArray[np.integer], most: int) -> Floats:
     """Give hexagons an area in proportion to their counts, and the smallest one that can be seen."""
     share = np.sqrt(np.clip(counts, 0, None) / max(most, 1))
     return np.asarray(np.maximum(_SHARE_OF_CELL * share, _LEAST_SCALE), float)
-
-
-def _begin() -> tuple[Figure, Axes]:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7.2, 5.6), dpi=120, layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
-    return figure, figure.subplots()
 
 
 def _draw_hexagons(axes: Axes, rules: Rules, values: Floats, scales: Floats, cmap: str):  # type: ignore[no-untyped-def]
@@ -159,8 +150,8 @@ def _explain_sizes(axes: Axes, rules: Rules, most: int, counted: str) -> None:
     places = np.stack([left + 0.6 + 2.6 * np.arange(len(numbers)), np.full(len(numbers), bottom + 0.85)], 1)
     scales = _scales(numbers, most)
     shapes = list(corners(places, scales))
-    axes.add_collection(PolyCollection(shapes, facecolors=_MUTED, edgecolors="none", zorder=2))
+    axes.add_collection(PolyCollection(shapes, facecolors=MUTED, edgecolors="none", zorder=2))
     for (x, y), number, scale in zip(places, numbers, scales, strict=True):
         words = f"{number:,}" if number != numbers[-1] else f"{number:,} {counted}"
-        axes.text(x + 0.5 * scale + 0.15, y, words, va="center", ha="left", fontsize=9, color=_INK)
+        axes.text(x + 0.5 * scale + 0.15, y, words, va="center", ha="left", fontsize=9, color=INK)
     axes.set_ylim(bottom + 1.6, axes.get_ylim()[1])

@@ -1,4 +1,4 @@
-"""What all pictures of this room share: ink, frames, and figures that belong to nobody."""
+"""What the pictures of all examples share: ink, frames, and figures that belong to nobody."""
 
 from __future__ import annotations
 
@@ -12,14 +12,21 @@ INK, MUTED, GRID = "#22303c", "#7a8894", "#e3e8ec"
 BLUE, ORANGE, GREEN, RED = "#0b6e99", "#d9730d", "#4d8b31", "#b3263a"
 
 
-def begin(size_inches: tuple[float, float], rows: int = 1, columns: int = 1) -> tuple[Figure, Any]:
-    """Return a figure and its axes, made without pyplot: no global state and no display is touched."""
+def begin(size_inches: tuple[float, float], rows: int = 1, columns: int = 1, **grid: Any) -> tuple[Figure, Any]:
+    """Return a figure and its axes, made without pyplot: no global state and no display is touched.
+
+    Args:
+        size_inches: Width and height.
+        rows: Of axes; with one row and one column, they are returned alone, else in an array.
+        columns: Of axes.
+        grid: More arguments of `Figure.subplots`, such as `sharex`.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=size_inches, dpi=120, layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
-    return figure, figure.subplots(rows, columns)
+    return figure, figure.subplots(rows, columns, **grid)
 
 
 def dress(axes: Axes, title: str, x_label: str = "", y_label: str = "") -> None:
@@ -36,7 +43,7 @@ def dress(axes: Axes, title: str, x_label: str = "", y_label: str = "") -> None:
 
 
 def whole_numbers(axes: Axes) -> None:
-    """Have ticks along x at whole numbers only: alternations are counted."""
+    """Have ticks along x at whole numbers only, for what is counted there."""
     from matplotlib.ticker import MaxNLocator
 
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
