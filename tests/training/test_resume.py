@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -24,7 +25,7 @@ from holdfast.errors import InvalidInputError, NotFoundError, RunStateError
 from holdfast.lifecycle import Terminated
 from holdfast.project import Project
 from holdfast.training import Preempted, TrainingConfig, TrainingPipeline, TrainingResult, beginning
-from holdfast.training.resume import owned
+from holdfast.training.resume import noted, owned, pointer
 
 CONFIG: dict[str, Any] = {
     "epochs": 3,
@@ -204,6 +205,31 @@ def test_in_use(project: Project, tmp_path: Path) -> None:
     result = train(tmp_path / "out", epochs=1)
     with owned(result.output_dir, result.run_id or ""), pytest.raises(RunStateError, match="is being trained"):
         train(tmp_path / "out", result.run_id)
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(None, "FINISHED"), (KeyboardInterrupt, "KILLED"), (RuntimeError, "FAILED")]
+)
+def test_how_it_ended_is_noted(error: type[BaseException] | None, status: str, tmp_path: Path) -> None:
+    with pytest.raises(error) if error else contextlib.nullcontext(), noted(tmp_path, "a"):
+        assert pointer(tmp_path) == {"run_id": "a", "status": "RUNNING"}
+        if error:
+            raise error
+    assert pointer(tmp_path) == {"run_id": "a", "status": status}
+
+
+@pytest.mark.parametrize(("lenient", "raised"), [(False, FileNotFoundError), (True, RuntimeError)])
+def test_an_end_that_cannot_be_noted(lenient: bool, raised: type[Exception], tmp_path: Path) -> None:
+    """Where it may be left out, the training's own error stays the one that is raised."""
+
+    def break_and_lose_the_folder() -> None:
+        with noted(tmp_path / "out", "a", lenient):
+            shutil.rmtree(tmp_path / "out")
+            raise RuntimeError
+
+    (tmp_path / "out").mkdir()
+    with pytest.raises(raised):
+        break_and_lose_the_folder()
 
 
 def test_unknown_run(project: Project, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""How a training ends: what is noted of it, what is said of a full disk, and what becomes of a signal."""
+"""How a training ends: what is said of a full disk, and what becomes of a signal."""
 
 from __future__ import annotations
 
@@ -8,28 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from holdfast.errors import HoldfastError
-from holdfast.lifecycle import status_for
 from holdfast.training.lightning.signals import Interrupted
-from holdfast.training.resume import point_to
 
 _DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EACCES})
-
-
-@contextlib.contextmanager
-def noted(output_dir: Path, run_id: str) -> Iterator[None]:
-    """Note the run, and how it ended, where `--resume` looks."""
-    point_to(output_dir, run_id, "RUNNING")
-    status = "FAILED"
-    try:
-        yield
-        status = "FINISHED"
-    except BaseException as error:
-        status = status_for(type(error), error)
-        raise
-    finally:
-        # On a full disk it stays RUNNING there, which `--resume` goes on with, too.
-        with contextlib.suppress(OSError):
-            point_to(output_dir, run_id, status)
 
 
 @contextlib.contextmanager

@@ -21,13 +21,13 @@ from holdfast.tracking.values import to_text
 from holdfast.training.folders import why_unwritable
 from holdfast.training.integrations.stable_baselines3 import algorithm_params
 from holdfast.training.lightning.signals import Interrupted, Signals
-from holdfast.training.resume import MODULE_TAG, find_run, owned
+from holdfast.training.resume import MODULE_TAG, find_run, noted, owned
 from holdfast.training.watching import log_environment
 
 from ..play.checkpoints import KIND_TAG, TRAINING, policy_path
 from .alternations import FORMAT, Alternations
 from .config import TrainingConfig, check_given, go_on_config, make_config
-from .endings import as_python_ends, disk_told, noted
+from .endings import as_python_ends, disk_told
 from .history import History
 from .outlet import STATES, Outlet
 from .ppo import make_model, quick_torch
@@ -108,13 +108,13 @@ def train(
             config = make_config(keys)
             run_id = tracker.run_id or stack.enter_context(tracker.run(run_name))
             stack.enter_context(owned(output_dir / run_id, run_id))
-            stack.enter_context(noted(output_dir, run_id))
+            stack.enter_context(noted(output_dir, run_id, lenient=True))
             start = _begin(tracker, config)
             is_resumed = False
         else:
             stack.enter_context(owned(output_dir / run_id, run_id))
             start = _go_on(tracker, project, run_id, output_dir / run_id, keys, stack)
-            stack.enter_context(noted(output_dir, run_id))
+            stack.enter_context(noted(output_dir, run_id, lenient=True))
             is_resumed = True
         # Over the handler that the run has set, which is to be found in its place when the run ends.
         stack.enter_context(signals.caught())

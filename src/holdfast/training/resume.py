@@ -14,6 +14,7 @@ from holdfast.artifacts.transfer import StoredFile
 from holdfast.backend.entities import Run
 from holdfast.errors import BackendUnavailableError, HoldfastError, NotFoundError, RunStateError
 from holdfast.journal.locks import FileLock
+from holdfast.lifecycle import status_for
 from holdfast.logs import get_logger
 from holdfast.project import Project
 from holdfast.training.lightning import checkpoint_file
@@ -96,6 +97,31 @@ def point_to(output_dir: Path, run_id: str, status: str) -> None:
     made = output_dir / f"{_POINTER}.{os.getpid()}.new"
     made.write_text(json.dumps({"run_id": run_id, "status": status}), encoding="utf-8")
     made.replace(output_dir / _POINTER)
+
+
+@contextmanager
+def noted(output_dir: Path, run_id: str, lenient: bool = False) -> Iterator[None]:
+    """Note a run as the latest of a folder that exists, and how it ended, where `--resume` looks.
+
+    Args:
+        output_dir: The folder of all runs' files.
+        run_id: The run.
+        lenient: Whether an end that cannot be noted, as on a full disk, raises nothing. The run stays RUNNING there,
+            which `--resume` goes on with, too.
+
+    Raises:
+        OSError: The note cannot be written.
+    """
+    point_to(output_dir, run_id, "RUNNING")
+    status = "FINISHED"
+    try:
+        yield
+    except BaseException as error:
+        status = status_for(type(error), error)
+        raise
+    finally:
+        with contextlib.suppress(OSError) if lenient else contextlib.nullcontext():
+            point_to(output_dir, run_id, status)
 
 
 @contextmanager

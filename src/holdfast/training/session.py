@@ -17,7 +17,6 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from holdfast.errors import ArtifactError, HoldfastError, InvalidInputError
 from holdfast.journal.locks import FileLock
-from holdfast.lifecycle import status_for
 from holdfast.logs import get_logger
 from holdfast.tracking import MLflowTracker
 from holdfast.tracking.values import to_params
@@ -37,7 +36,7 @@ from holdfast.training.lightning.resumable_data import resumable_data, resumable
 from holdfast.training.lightning.signals import Interrupted, Preempted, Signals, requeue
 from holdfast.training.lightning.trainer import data_arguments, make_trainer, test_arguments
 from holdfast.training.result import TrainingResult
-from holdfast.training.resume import FOLDER, fetch, point_to, stored
+from holdfast.training.resume import FOLDER, fetch, noted, stored
 
 _log = get_logger(__name__)
 _FETCH_S = 3600.0
@@ -102,7 +101,9 @@ class Session:
             decided = stack.enter_context(agreed(self.trainer, lambda: beginning.begin(request, stack).to_plain()))
             plan = Plan.from_plain(decided)
             folder = self._output_dir / plan.run_id
-            stack.enter_context(self._noted(folder, plan.run_id))
+            if not self.trainer.local_rank:
+                folder.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(noted(self._output_dir, plan.run_id))
             # Over the handler that the run has set, which is to be found in its place when the run ends.
             stack.enter_context(self._signals.caught())
             path = self._prepare(plan, folder, request)
@@ -112,24 +113,6 @@ class Session:
             return self._result(plan, folder, fitted)
 
     # -- around it ----------------------------------------------------------------------
-
-    @contextlib.contextmanager
-    def _noted(self, folder: Path, run_id: str) -> Iterator[None]:
-        """Note the run, and how it ended, where `--resume` looks."""
-        if self.trainer.local_rank:
-            yield
-            return
-        folder.mkdir(parents=True, exist_ok=True)
-        point_to(self._output_dir, run_id, "RUNNING")
-        status = "FAILED"
-        try:
-            yield
-            status = "FINISHED"
-        except BaseException as error:
-            status = status_for(type(error), error)
-            raise
-        finally:
-            point_to(self._output_dir, run_id, status)
 
     @contextlib.contextmanager
     def _told_apart(self) -> Iterator[None]:
