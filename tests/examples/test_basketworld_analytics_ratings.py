@@ -8,12 +8,8 @@ import pytest
 pytest.importorskip("pandas")
 
 from holdfast.errors import DataError
-from holdfast_examples.basketworld.analytics.pairings import (
-    Pairings,
-    choose_models,
-    pair,
-    say_overtraining,
-)
+from holdfast_examples.basketworld.analytics.choices import Pairings
+from holdfast_examples.basketworld.analytics.pairings import choose_models, pair, say_overtraining
 from holdfast_examples.basketworld.analytics.ratings import (
     POINTS,
     Fit,

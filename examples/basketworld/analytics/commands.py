@@ -6,11 +6,12 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or settings, 3 try again later, 130 
 from __future__ import annotations
 
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+
+from .choices import Format, Pairings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,35 +51,18 @@ Deterministic = Annotated[
     bool, typer.Option("--deterministic", help="Policies take their likeliest action instead of drawing one.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else.")]
-
-
-class PairingsOption(StrEnum):
-    """Who plays whom."""
-
-    SEQUENTIAL = "sequential"
-    ROUND_ROBIN = "round-robin"
-    SPARSE = "sparse"
-
-
-class FormatOption(StrEnum):
-    """Of films."""
-
-    GIF = "gif"
-    MP4 = "mp4"
-
-
-Film = Annotated[FormatOption, typer.Option("--format", help="Of the film.")]
+Film = Annotated[Format, typer.Option("--format", help="Of the film.")]
 
 
 @app.command("elo")
 def elo(
     run: Run,
     pairings: Annotated[
-        PairingsOption,
+        Pairings,
         typer.Option(
             help="sequential: the previous two; round-robin: everybody; sparse: ten checkpoints, all of them."
         ),
-    ] = PairingsOption.SEQUENTIAL,
+    ] = Pairings.SEQUENTIAL,
     episodes: Episodes = 100,
     seed: Seed = 0,
     workers: Workers = None,
@@ -92,10 +76,9 @@ def elo(
     Example: python -m holdfast_examples.basketworld.analytics elo --run ID --pairings round-robin --workers 4
     """
     from .elo import run_elo
-    from .pairings import Pairings
 
     request = _request(run, None, "self", episodes, seed, workers, ray, out, deterministic)
-    told, standings, warning = run_elo(request, Pairings(pairings.value))
+    told, standings, warning = run_elo(request, pairings)
     said = _said(json)
     _finish(said, told, out)
     columns = ["alternation", "rating", "low", "high", "elo", "games", "win_share"]
@@ -113,7 +96,7 @@ def evaluate(
     opponent: Opponent = "self",
     episodes: Episodes = 100,
     films: Annotated[int, typer.Option("--films", min=0, help="Episodes in the film; 0 for none.")] = 3,
-    film_format: Film = FormatOption.GIF,
+    film_format: Film = Format.GIF,
     seed: Seed = 0,
     workers: Workers = None,
     ray: Ray = None,
@@ -127,12 +110,12 @@ def evaluate(
     """
     from holdfast.errors import InvalidInputError
 
-    from .evaluate import Format, run_evaluate
+    from .evaluate import run_evaluate
 
     if every and alternation is not None:
         raise InvalidInputError("Both --every and --alternation are given.", "give one of them")
     request = _request(run, alternation, opponent, episodes, seed, workers, ray, out, deterministic)
-    told, table = run_evaluate(request, every, films, Format(film_format.value))
+    told, table = run_evaluate(request, every, films, film_format)
     said = _said(json)
     _finish(said, told, out)
     shown = table[table["measure"].isin(["ppp", "fg", "efg", "assist_share", "turnover_share", "passes"])]
@@ -191,7 +174,7 @@ def trajectories(
     alternation: Alternation = None,
     opponent: Opponent = "self",
     episodes: Episodes = 100,
-    film_format: Film = FormatOption.GIF,
+    film_format: Film = Format.GIF,
     seed: Seed = 0,
     workers: Workers = None,
     ray: Ray = None,
@@ -200,11 +183,10 @@ def trajectories(
     json: Json = False,
 ) -> None:
     """Film how the court fills with the steps of the episodes."""
-    from .evaluate import Format
     from .trajectories import run_trajectories
 
     request = _request(run, alternation, opponent, episodes, seed, workers, ray, out, deterministic)
-    told, _ = run_trajectories(request, Format(film_format.value))
+    told, _ = run_trajectories(request, film_format)
     _finish(_said(json), told, out)
 
 

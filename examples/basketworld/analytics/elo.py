@@ -12,8 +12,9 @@ from holdfast.errors import DataError
 
 from ..play.intervals import wilson
 from .analysis import Analysis, analysis
+from .choices import Pairings
 from .crews import crew_for, do
-from .pairings import Pairings, choose_models, pair, say_overtraining
+from .pairings import choose_models, pair, say_overtraining
 from .ratings import Fit, Result, fit_strengths, rate_by_elo
 from .request import Request, TrainingRun
 from .sides import Side

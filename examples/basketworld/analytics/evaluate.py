@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from ..game.outcome import Ending
 from ..play.episodes import DUNK, THREE, TURNOVERS, TWO, Episodes
 from ..play.intervals import Interval, mean_interval, ppp_interval, wilson
 from .analysis import Analysis, analysis
+from .choices import Format
 from .crews import crew_for, do
 from .playing import DEFENSE, OFFENSE, Played, play_roles, scene_units
 from .request import Request, TrainingRun
@@ -25,13 +25,6 @@ _KINDS = {DUNK: "dunk", TWO: "2", THREE: "3"}
 _MOST_WORTH = 1.5  # of a shot, beside one for two
 # What is logged as metrics; the table has all.
 _LOGGED = ("ppp", "fg", "efg", "assist_share", "turnover_share", "passes", "shot_share_3")
-
-
-class Format(StrEnum):
-    """Of films."""
-
-    GIF = "gif"
-    MP4 = "mp4"
 
 
 def measure(episodes: Episodes) -> dict[str, Interval]:

@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import StrEnum
 from itertools import combinations
 
 import numpy as np
 
+from .choices import Pairings
 from .ratings import Fit
 
 _PREVIOUS = 2
 _SPARSE = 10
 _ENOUGH_MODELS = 20
-
-
-class Pairings(StrEnum):
-    """Who plays whom."""
-
-    SEQUENTIAL = "sequential"
-    ROUND_ROBIN = "round-robin"
-    SPARSE = "sparse"
 
 
 def choose_models(alternations: Sequence[int], pairings: Pairings) -> list[int]:

@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from ..game.maps import hex_map
 from .analysis import analysis
+from .choices import Format
 from .courts import CMAPS, SAID, TEAM, places, shares
-from .evaluate import Format
 from .films import Frame, frame_of, save_film
 from .playing import DEFENSE, OFFENSE, Played, play_roles
 from .progress import progress
