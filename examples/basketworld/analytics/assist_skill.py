@@ -17,7 +17,7 @@ from holdfast.errors import DataError
 from holdfast.training.extras import need
 
 from ..play.episodes import DUNK, SKILLS, THREE, Episodes
-from ..play.intervals import Interval, wilson
+from ..play.intervals import Interval, quantile, wilson
 from .analysis import analysis
 from .playing import OFFENSE, play_roles
 from .request import Request, TrainingRun
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-_Z = 1.959964
 _DRAWS = 1000
 _FEWEST = 5  # of shots that went in, and of those that did not
 _POINTS = 0.01  # skills differ by hundredths: the slope is for one percentage point
@@ -93,7 +92,7 @@ def regress(delta: _Floats, assisted: npt.NDArray[np.bool_], seed: int) -> Regre
     points = delta / _POINTS
     fit = LogisticRegression(C=np.inf, max_iter=1000, tol=1e-8).fit(points[:, None], assisted)
     slope, intercept = float(fit.coef_[0, 0]), float(fit.intercept_[0])
-    half = _Z * _standard_error(points, intercept, slope)
+    half = quantile(0.95) * _standard_error(points, intercept, slope)
     score = intercept + slope * points
     drawn = _drawn_auc(score, assisted, np.random.default_rng(seed_of(seed, "auc")))
     low, high = np.quantile(drawn, (0.025, 0.975))

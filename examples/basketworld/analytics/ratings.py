@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
 
 from holdfast.errors import DataError
+
+from ..play.intervals import quantile
 
 K = 32.0
 START = 1000.0
@@ -65,7 +66,7 @@ class Fit:
     def difference(self, first: int, second: int, level: float = 0.95) -> tuple[float, float, float]:
         """Return by how many points the first player is stronger than the second, and the interval's ends."""
         variance = self.covariance[first, first] + self.covariance[second, second] - 2 * self.covariance[first, second]
-        middle, half = float(self.ratings[first] - self.ratings[second]), _quantile(level) * float(np.sqrt(variance))
+        middle, half = float(self.ratings[first] - self.ratings[second]), quantile(level) * float(np.sqrt(variance))
         return middle, middle - half, middle + half
 
 
@@ -97,6 +98,7 @@ def fit_strengths(players: int, results: Sequence[Result], level: float = 0.95) 
 
     Raises:
         DataError: Some players never met, not even through others: nothing says which group is the stronger.
+        InvalidInputError: The level is not between 0 and 1.
     """
     _check_connected(players, results)
     wins = np.zeros((players, players))
@@ -108,7 +110,7 @@ def fit_strengths(players: int, results: Sequence[Result], level: float = 0.95) 
     centre = np.eye(players) - 1.0 / players
     covariance = POINTS**2 * dispersion * (centre @ np.linalg.inv(information) @ centre)
     ratings = START + POINTS * (strengths - strengths.mean())
-    half = _quantile(level) * np.sqrt(np.diag(covariance))
+    half = quantile(level) * np.sqrt(np.diag(covariance))
     return Fit(ratings, ratings - half, ratings + half, covariance, dispersion)
 
 
@@ -160,7 +162,3 @@ def _check_connected(players: int, results: Sequence[Result]) -> None:
 def _logistic(values: _Floats) -> _Floats:
     found: _Floats = 1.0 / (1.0 + np.exp(-values))
     return found
-
-
-def _quantile(level: float) -> float:
-    return NormalDist().inv_cdf(0.5 + level / 2)

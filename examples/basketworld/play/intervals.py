@@ -38,11 +38,22 @@ class Interval:
         return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
 
 
+def quantile(level: float) -> float:
+    """Return how many standard deviations a normal interval reaches to either side.
+
+    Raises:
+        InvalidInputError: The level is not between 0 and 1.
+    """
+    if not 0 < level < 1:
+        raise InvalidInputError(f"The level {level} is not between 0 and 1.", "use 0.95")
+    return NormalDist().inv_cdf((1 + level) / 2)
+
+
 def wilson(successes: int, trials: int, level: float = 0.95) -> Interval:
     """Return a share with its score interval (Wilson 1927); without a trial it is all of [0, 1]."""
     if trials == 0:
         return Interval(math.nan, 0.0, 1.0, level)
-    z, share = _quantile(level), successes / trials
+    z, share = quantile(level), successes / trials
     scale = 1 + z * z / trials
     centre = (share + z * z / (2 * trials)) / scale
     half = z / scale * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
@@ -55,7 +66,7 @@ def mean_interval(values: _Array, level: float = 0.95) -> Interval:
     if len(values) < 2:
         mean = float(np.mean(values)) if len(values) else math.nan
         return Interval(mean, math.nan, math.nan, level)
-    mean, half = float(np.mean(values)), _quantile(level) * float(np.std(values, ddof=1)) / math.sqrt(len(values))
+    mean, half = float(np.mean(values)), quantile(level) * float(np.std(values, ddof=1)) / math.sqrt(len(values))
     return Interval(mean, mean - half, mean + half, level)
 
 
@@ -90,12 +101,6 @@ def _drawn_ppp(episodes: Episodes, rng: np.random.Generator, draws: int) -> _Arr
 
 
 def _percentiles(value: float, drawn: _Array, level: float) -> Interval:
-    _quantile(level)
+    quantile(level)  # refuses what is no level
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
     return Interval(value, float(low), float(high), level)
-
-
-def _quantile(level: float) -> float:
-    if not 0 < level < 1:
-        raise InvalidInputError(f"The level {level} is not between 0 and 1.", "use 0.95")
-    return NormalDist().inv_cdf((1 + level) / 2)
