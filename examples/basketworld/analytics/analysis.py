@@ -33,6 +33,7 @@ class Analysis:
     Attributes:
         kind: The command.
         run_id: The child run.
+        training_run: The run it is about.
         folder: Where its files are written; they are logged when the analysis ends well.
         files: Their names so far.
         metrics: What is logged as metrics, so far.
@@ -41,6 +42,7 @@ class Analysis:
 
     kind: str
     run_id: str
+    training_run: str
     folder: Path
     files: list[str] = field(default_factory=list)
     metrics: dict[str, float] = field(default_factory=dict)
@@ -65,7 +67,7 @@ class Analysis:
 
     def told(self) -> dict[str, Any]:
         """Return what `--json` says of it."""
-        return {"run_id": self.run_id, "files": self.files, "metrics": self.metrics}
+        return {"run_id": self.run_id, "files": self.files, "metrics": self.metrics, "training_run": self.training_run}
 
 
 @contextmanager
@@ -88,7 +90,7 @@ def analysis(kind: str, training: TrainingRun, request: Request, **params: Any) 
         tracker = MLflowTracker(settings=training.settings)
         with tracker.run(name, tags) as run_id, _killed_by_signals():
             tracker.log_params({**request.as_params(), **_plain(params)})
-            found = Analysis(kind, run_id, folder)
+            found = Analysis(kind, run_id, training.run.run_id, folder)
             yield found
             tracker.log_metrics(found.metrics)
             for step, metrics in sorted(found.by_step.items()):

@@ -128,7 +128,7 @@ def run_assist_skill(request: Request) -> tuple[dict[str, Any], Regression]:
             "assist_skill/shots": float(len(result.assisted)),
             "assist_skill/assists": float(result.assisted.sum()),
         }
-    return {**found.told(), "training_run": request.run_id}, result
+    return found.told(), result
 
 
 def draw(result: Regression, title: str) -> Figure:

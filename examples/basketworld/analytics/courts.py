@@ -62,7 +62,7 @@ def run_heatmap(request: Request) -> tuple[dict[str, Any], pd.DataFrame]:
             )
             found.picture(f"heatmap_{role}", figure)
             found.metrics[f"heatmap/{role}_mean_distance"] = _mean_distance(counts, played.offense.rules)
-    return {**found.told(), "training_run": request.run_id, "occupancy": table.to_dict("records")}, table
+    return found.told() | {"occupancy": table.to_dict("records")}, table
 
 
 def run_shotchart(request: Request) -> tuple[dict[str, Any], pd.DataFrame]:
@@ -91,7 +91,7 @@ def run_shotchart(request: Request) -> tuple[dict[str, Any], pd.DataFrame]:
         )  # fmt: skip
         found.picture("shotchart", figure)
         found.metrics |= {"shotchart/attempts": float(shots), "shotchart/makes": float(makes.sum())}
-    return {**found.told(), "training_run": request.run_id, "shots": table.to_dict("records")}, table
+    return found.told() | {"shots": table.to_dict("records")}, table
 
 
 def count_shots(episodes: Episodes) -> tuple[_Counts, _Counts]:

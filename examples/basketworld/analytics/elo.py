@@ -144,8 +144,8 @@ def run_elo(request: Request, pairings: Pairings) -> tuple[dict[str, Any], Stand
         standings = rate(alternations, pairs, scores)
         warning = say_overtraining(alternations, standings.fit)
         _write(found, standings, warning)
-    told = {**found.told(), "training_run": request.run_id, "overtraining": warning}
-    return told | {"ratings": standings.ratings().to_dict("records")}, standings, warning
+    told = {"overtraining": warning, "ratings": standings.ratings().to_dict("records")}
+    return found.told() | told, standings, warning
 
 
 def _write(found: Analysis, standings: Standings, warning: str | None) -> None:

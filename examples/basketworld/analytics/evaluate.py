@@ -94,13 +94,7 @@ def run_evaluate(
         _draw(found, played, figures)
         _film(found, training, request, last, films, film_format)
         found.by_step = {one.alternation: _metrics(one, figures) for one in played}
-    told = {
-        **found.told(),
-        "metrics": found.by_step,
-        "training_run": request.run_id,
-        "evaluation": table.to_dict("records"),
-    }
-    return told, table
+    return found.told() | {"metrics": found.by_step, "evaluation": table.to_dict("records")}, table
 
 
 def _table(played: Sequence[Played], figures: Mapping[tuple[int, str], Mapping[str, Interval]]) -> pd.DataFrame:

@@ -46,7 +46,7 @@ def run_trajectories(request: Request, film_format: Format = Format.GIF) -> tupl
         save_film(_frames(played, filled), found.path(f"trajectories.{film_format}"), _FPS)
         for role, counts in filled.items():
             found.metrics[f"trajectories/{role}_hexes"] = float((counts[-1] > 0).sum())
-    return {**found.told(), "training_run": request.run_id, "steps": len(filled[OFFENSE])}, table
+    return found.told() | {"steps": len(filled[OFFENSE])}, table
 
 
 def accumulate(played: Played) -> dict[str, _Counts]:
