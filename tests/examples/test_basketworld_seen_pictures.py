@@ -203,9 +203,21 @@ def test_maps_are_saved_as_png_and_svg(tmp_path: Path) -> None:
         assert np.asarray(image.convert("L")).std() > 10
 
 
-@pytest.mark.parametrize("values", [np.full(144, np.nan), np.zeros(144)])
-def test_maps_of_nothing_or_of_one_value_can_be_drawn(values: npt.NDArray[np.float64], tmp_path: Path) -> None:
-    hex_map(values, RULES, title="Empty", label="share", counts=np.zeros(144, int)).savefig(tmp_path / "map.png")
+@pytest.mark.parametrize(
+    ("values", "counts", "drawn"),
+    [(np.full(144, np.nan), None, 0), (np.zeros(144), np.zeros(144, int), 0), (np.zeros(144), None, 144)],
+    ids=["no value", "no count", "one value"],
+)
+def test_maps_of_nothing_or_of_one_value_can_be_drawn(
+    values: npt.NDArray[np.float64], counts: npt.NDArray[np.int64] | None, drawn: int, tmp_path: Path
+) -> None:
+    figure = hex_map(values, RULES, title="Empty", label="share", counts=counts)
+    [hexagons] = (one for one in figure.axes[0].collections if one.get_array() is not None)
+    assert len(hexagons.get_paths()) == drawn
+    assert hexagons.norm.vmin < hexagons.norm.vmax  # else the colour bar would have no length
+    figure.savefig(tmp_path / "map.png")
+    with Image.open(tmp_path / "map.png") as image:
+        assert np.asarray(image.convert("L")).std() > 10
 
 
 def test_maps_that_do_not_fit_are_refused() -> None:
