@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -12,7 +11,6 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import ValidationError
 
 from holdfast.errors import CredentialsError, InvalidInputError, SettingsError
 from holdfast.settings import Origin, Settings, load_settings
@@ -209,53 +207,6 @@ def test_upload_arguments_may_be_a_table(tmp_path: Path) -> None:
     assert dict(load(tmp_path).s3_upload_extra_args) == {"ACL": "private"}
 
 
-def test_settings_cannot_be_changed(tmp_path: Path) -> None:
-    found: Any = load(tmp_path, promotion={"min": {}}, s3_upload_extra_args={"ACL": "private"})
-    with pytest.raises(ValidationError):
-        found.region = "x"
-    for table in (found.promotion, found.s3_upload_extra_args, found.origins):
-        with pytest.raises(TypeError):
-            table["x"] = 1
-    assert copy.deepcopy(found) is copy.copy(found) is found
-    other = found.model_copy(update={"region": "eu-west-1"})
-    assert (other.region, found.region) == ("eu-west-1", "us-east-1")
-    assert other.promotion == found.promotion
-    assert other.origins == found.origins
-
-
-def test_the_printed_block(tmp_path: Path) -> None:
-    write(
-        tmp_path,
-        "MLFLOW_TRACKING_URI=http://localhost:5000\nMLFLOW_ARTIFACT_ROOT=s3://bucket/mlflow\n"
-        "MLFLOW_S3_ENDPOINT_URL=http://minio:9000\n"
-        "MLFLOW_AWS_ACCESS_KEY_ID=id\nMLFLOW_AWS_SECRET_ACCESS_KEY=secret\n",
-    )
-    assert str(load(tmp_path)).splitlines() == [
-        "MLflow Configuration:",
-        "  Tracking URI: http://localhost:5000",
-        "  Storage Type: S3 (Remote)",
-        "  Artifact Root: s3://bucket/mlflow",
-        "  S3 Endpoint: http://minio:9000",
-        "  AWS Credentials: project-specific (MLFLOW_AWS_*)",
-        "  AWS Region: us-east-1",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("root_uri", "kind"),
-    [
-        ("s3://b-1", "S3 (Remote)"),
-        ("gs://b", "gs (Remote)"),
-        ("files", "Local"),
-        ("mlflow-artifacts:/", "through the tracking server"),
-    ],
-)
-def test_storage_types(tmp_path: Path, root_uri: str, kind: str) -> None:
-    found = load(tmp_path, artifact_root=root_uri)
-    assert found.storage_type == kind
-    assert found.uses_s3 == (kind == "S3 (Remote)")
-
-
 # --- What is refused -------------------------------------------------------------------------
 
 
@@ -401,14 +352,3 @@ def test_a_missing_ca_bundle_is_told(tmp_path: Path) -> None:
     (notice,) = load(tmp_path, {"AWS_CA_BUNDLE": "/no/such.pem"}).notices
     assert "AWS_CA_BUNDLE" in notice
     assert "/no/such.pem" in notice
-
-
-def test_describe_names_every_setting_once(tmp_path: Path) -> None:
-    rows = load(tmp_path, promotion={"max": {"test/passes": 1}}, s3_ignore_tls=True).describe()
-    names = [row.field for row in rows]
-    assert len(names) == len(set(names))
-    shown = {row.field: row.shown for row in rows}
-    missing = set(Settings.model_fields) - set(names) - {"artifact_root_is_configured", "notices", "origins"}
-    assert not missing
-    assert shown["promotion"] == '{"max": {"test/passes": 1}}'
-    assert (shown["s3_ignore_tls"], shown["registry_uri"]) == ("true", "")
