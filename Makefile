@@ -12,8 +12,8 @@ PIP_FLAGS := --quiet --disable-pip-version-check
 SOURCES := $(shell find src examples -name '*.py') pyproject.toml README.md
 # An idle worker takes over what another one still has to do: the slow tests are not spread evenly.
 PYTEST_FLAGS ?= -n 2 --dist worksteal
-# With the oldest MLflow, PostgreSQL is tried where calls of MLflow differ: tracking and registry.
-ON_OLDEST := (not postgresql or tracker or registry) and not first_opening
+# With the oldest MLflow, what speaks with it most is tried on all stores, the rest over REST alone.
+ON_OLDEST := (tracker or registry or plain_mlflow or senders or artifact_repositories or history or http) and not first_opening
 
 # Nothing here may report to anybody, or start work of its own.
 export MLFLOW_DISABLE_TELEMETRY := true

@@ -78,6 +78,7 @@ def test_both_names_are_one_class() -> None:
     assert holdfast.ModelVersioningWithMlflow is ModelVersioning
 
 
+@pytest.mark.backends("http")
 def test_the_training_script_of_the_older_interface(versioning: ModelVersioning, unique: str) -> None:
     import mlflow.pyfunc
 

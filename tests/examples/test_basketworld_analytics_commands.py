@@ -22,6 +22,7 @@ from typer.testing import CliRunner  # noqa: E402
 from holdfast import open_project  # noqa: E402
 from holdfast.backend.entities import Run  # noqa: E402
 from holdfast.errors import HoldfastError  # noqa: E402
+from holdfast.project import Project  # noqa: E402
 from holdfast.settings import load_settings  # noqa: E402
 from holdfast.tracking import MLflowTracker  # noqa: E402
 from holdfast_examples.basketworld.analytics import commands  # noqa: E402
@@ -88,12 +89,19 @@ def call(training: tuple[str, str], untouched: None) -> Callable[..., Any]:
     return calling
 
 
+def _project(uri: str) -> Project:
+    """Return the project, once all is on the server that this process has logged there."""
+    project = open_project(load_settings(tracking_uri=uri))
+    project.settle(60)
+    return project
+
+
 def _run(uri: str, run_id: str) -> Run:
-    return open_project(load_settings(tracking_uri=uri)).runs.get_run(run_id)
+    return _project(uri).runs.get_run(run_id)
 
 
 def _children(uri: str, parent: str) -> list[Run]:
-    project = open_project(load_settings(tracking_uri=uri))
+    project = _project(uri)
     ids = [one.experiment_id for one in project.runs.experiments()]
     return project.runs.search_runs(ids, f"tags.`mlflow.parentRunId` = '{parent}'")
 
