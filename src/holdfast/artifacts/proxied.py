@@ -27,7 +27,7 @@ from holdfast.core.login import Login
 from holdfast.core.uris import mask_uri, scheme_of
 from holdfast.errors import ArtifactError, InvalidInputError
 
-_API = "/api/2.0/mlflow-artifacts/artifacts"
+API = "/api/2.0/mlflow-artifacts/artifacts"
 _THREADS = 8
 _CHUNK_BYTES = 1 << 20
 
@@ -90,7 +90,7 @@ class ProxiedFiles:
             ArtifactError: The server refuses or cannot be reached.
         """
         server, root = self._place(root_uri)
-        return _list(server, root, _checked(folder))
+        return list_folder(server, root, checked(folder))
 
     def download(self, root_uri: str, path: str, into: Path, meter: Meter = SILENT) -> Path:
         """Fetch a file, or all files below a folder, to `into/path`; return that path.
@@ -99,8 +99,8 @@ class ProxiedFiles:
             ArtifactError: There is no such file, the server refuses or cannot be reached, or the disk does.
         """
         server, root = self._place(root_uri)
-        target = target_in(into, _checked(path))
-        found = _list(server, root, path)
+        target = target_in(into, checked(path))
+        found = list_folder(server, root, path)
         if not found and path:
             files: Iterator[StoredFile] = iter([StoredFile(path, False, None)])
         else:
@@ -131,11 +131,11 @@ class ProxiedFiles:
             ArtifactError: The server refuses or cannot be reached.
         """
         server, root = self._place(root_uri)
-        where = posixpath.join(root, _checked(path)).rstrip("/")
+        where = posixpath.join(root, checked(path)).rstrip("/")
         what = f"Cannot delete {where} at {server.shown}"
 
         def ask() -> None:
-            with server.asked(what, "DELETE", f"{_API}/{quote(where)}"):
+            with server.asked(what, "DELETE", f"{API}/{quote(where)}"):
                 pass
 
         try:
@@ -151,9 +151,7 @@ class ProxiedFiles:
             with os.fdopen(open_source(item.local), "rb") as file:
                 body = _Body(file, meter)
                 try:
-                    with server.asked(
-                        what, "PUT", f"{_API}/{quote(path)}", body if len(body) else b"", None, len(body)
-                    ):
+                    with server.asked(what, "PUT", f"{API}/{quote(path)}", body if len(body) else b"", None, len(body)):
                         return len(body)
                 except BaseException:
                     meter.advance(-body.told_bytes)
@@ -168,7 +166,7 @@ class ProxiedFiles:
             server = self._servers.get(url)
             if server is None:
                 server = self._servers[url] = ProxyRequests(url, self._login, self._deadline_s, self._threads)
-        return server, _checked(path)
+        return server, checked(path)
 
 
 def resolve(uri: str, tracking_uri: str) -> tuple[str, str]:
@@ -190,10 +188,13 @@ def resolve(uri: str, tracking_uri: str) -> tuple[str, str]:
     return url, re.sub(r"//+", "/", path).strip("/")
 
 
-def _checked(path: str) -> str:
+def checked(path: str) -> str:
     """Return a path that the server takes for what it is.
 
     MLflow's server decodes paths until nothing changes, so it would store `a%20b` as `a b`.
+
+    Raises:
+        ArtifactError: It would take it for another one, or it leads out of the root.
     """
     target_in(Path("/"), path)
     if unquote(path) != path or re.search(r"[#?\x00-\x1f\x7f]", path):
@@ -205,12 +206,17 @@ def _checked(path: str) -> str:
     return path
 
 
-def _list(server: ProxyRequests, root: str, folder: str) -> list[StoredFile]:
+def list_folder(server: ProxyRequests, root: str, folder: str) -> list[StoredFile]:
+    """Return what lies directly under `root/folder`, by path below the root; empty where there is nothing, or a file.
+
+    Raises:
+        ArtifactError: The server refuses or cannot be reached.
+    """
     where = posixpath.join(root, folder) if folder else root
     what = f"Cannot list {where or 'the root'} at {server.shown}"
 
     def ask() -> list[StoredFile]:
-        with server.asked(what, "GET", _API, query={"path": where}) as answer:
+        with server.asked(what, "GET", API, query={"path": where}) as answer:
             return _files_of(answer, folder, what)
 
     try:
@@ -220,7 +226,7 @@ def _list(server: ProxyRequests, root: str, folder: str) -> list[StoredFile]:
     # An older server lists a file as the one file in a folder of its own name; there are such folders too.
     own = f"{folder}/{posixpath.basename(folder)}"
     if folder and [(one.path, one.is_dir) for one in found] == [(own, False)]:
-        above = _list(server, root, posixpath.dirname(folder))
+        above = list_folder(server, root, posixpath.dirname(folder))
         return found if (folder, True) in ((one.path, one.is_dir) for one in above) else []
     return found
 
@@ -242,13 +248,13 @@ def _files_of(answer: requests.Response, folder: str, what: str) -> list[StoredF
 
 
 def _is_missing(server: ProxyRequests, root: str, path: str) -> bool:
-    return path not in (one.path for one in _list(server, root, posixpath.dirname(path)))
+    return path not in (one.path for one in list_folder(server, root, posixpath.dirname(path)))
 
 
 def _walk(server: ProxyRequests, root: str, found: list[StoredFile]) -> Iterator[StoredFile]:
     for entry in found:
         if entry.is_dir:
-            yield from _walk(server, root, _list(server, root, entry.path))
+            yield from _walk(server, root, list_folder(server, root, entry.path))
         else:
             yield entry
 
@@ -263,7 +269,7 @@ def _fetch(
         got = 0
         try:
             with (
-                server.asked(what, "GET", f"{_API}/{quote(path)}", size_bytes=file.size_bytes or 1 << 30) as answer,
+                server.asked(what, "GET", f"{API}/{quote(path)}", size_bytes=file.size_bytes or 1 << 30) as answer,
                 landing(target) as landed,
             ):
                 for chunk in answer.iter_content(_CHUNK_BYTES):

@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+from holdfast.artifacts.s3.asking import Answer, is_denied
 from holdfast.artifacts.s3.connection import S3Connection
-from holdfast.bucket.asking import Answer, is_denied
 from holdfast.bucket.bucket_policy import is_same_policy
 from holdfast.bucket.lifecycle_plan import Plan, is_same_rules
 from holdfast.bucket.posture import Lifecycle, ask_lifecycle, ask_policy

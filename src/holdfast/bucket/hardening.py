@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
+from holdfast.artifacts.s3.asking import Answer, is_unsupported
 from holdfast.artifacts.s3.connection import S3Connection
 from holdfast.bucket.arns import Place
-from holdfast.bucket.asking import Answer, is_unsupported
 from holdfast.bucket.bucket_policy import is_tls_only, tls_statement, with_statements
 from holdfast.bucket.changing import change, see_that, set_lifecycle, set_policy
 from holdfast.bucket.lifecycle_plan import Wish, plan_rules

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from holdfast.artifacts.s3.asking import Answer
 from holdfast.artifacts.s3.connection import S3Connection
 from holdfast.bucket.arns import Place
-from holdfast.bucket.asking import Answer
 from holdfast.bucket.bucket_policy import is_same_policy, with_statements
 from holdfast.bucket.changing import change, see_that, set_policy
 from holdfast.bucket.posture import Logging, ask_logging, ask_policy

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+from holdfast.artifacts.s3.asking import VERSIONING, Answer, Question, ask, ask_versioning
 from holdfast.artifacts.s3.connection import S3Connection
-from holdfast.bucket.asking import Answer, Question, ask
 from holdfast.bucket.openness import is_open_to_everybody
 
 __all__ = [
@@ -40,13 +40,6 @@ _U = TypeVar("_U")
 PUBLIC_ACCESS_BLOCKS = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
 _EVERYBODY = ("/groups/global/AllUsers", "/groups/global/AuthenticatedUsers")
 
-_VERSIONING = Question(
-    "get_bucket_versioning",
-    "GetBucketVersioning",
-    "VersioningConfiguration",
-    "s3:GetBucketVersioning",
-    "ask for the versioning",
-)
 _ENCRYPTION = Question(
     "get_bucket_encryption",
     "GetBucketEncryption",
@@ -99,7 +92,7 @@ _LIFECYCLE = Question(
 _LOGGING = Question(
     "get_bucket_logging", "GetBucketLogging", "BucketLoggingStatus", "s3:GetBucketLogging", "ask for the access logging"
 )
-QUESTIONS = (_VERSIONING, _ENCRYPTION, _BLOCKS, _POLICY_STATUS, _POLICY, _ACL, _OWNERSHIP, _LIFECYCLE, _LOGGING)
+QUESTIONS = (VERSIONING, _ENCRYPTION, _BLOCKS, _POLICY_STATUS, _POLICY, _ACL, _OWNERSHIP, _LIFECYCLE, _LOGGING)
 
 
 @dataclass(frozen=True)
@@ -136,15 +129,6 @@ class Lifecycle:
 
     rules: tuple[Mapping[str, Any], ...] = ()
     least_size: str = ""
-
-
-def ask_versioning(connection: S3Connection, bucket: str) -> Answer[str]:
-    """Return `Enabled`, `Suspended` or an empty text for never.
-
-    Raises:
-        ArtifactError: The server cannot be reached, or refuses for another reason than the two of `Answer`.
-    """
-    return _read(ask(connection, bucket, _VERSIONING), lambda found: str(found.get("Status", "")))
 
 
 def ask_encryption(connection: S3Connection, bucket: str) -> Answer[Encryption]:

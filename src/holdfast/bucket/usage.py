@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from holdfast.artifacts.s3.asking import is_denied
 from holdfast.artifacts.s3.connection import S3Connection
 from holdfast.artifacts.transfer import SILENT, Meter
 from holdfast.backend.locations_by_api import read_experiments
-from holdfast.bucket.asking import is_denied
 from holdfast.bucket.inventory import Bucketful, Stored, files_below
 from holdfast.bucket.posture import Answer
 from holdfast.bucket.roots import Root, root_of

@@ -200,14 +200,15 @@ def _deleter(connection: S3Connection, bucket: str, keys: Sequence[str]) -> Call
 
     def call() -> dict[str, Any]:
         client = connection.client(bucket)
-        client.meta.events.register("before-call.s3.DeleteObjects", _add_md5, unique_id="holdfast-md5")
+        client.meta.events.register("before-call.s3.DeleteObjects", add_md5, unique_id="holdfast-md5")
         answer: dict[str, Any] = client.delete_objects(Bucket=bucket, Delete=objects)
         return answer
 
     return call
 
 
-def _add_md5(params: dict[str, Any], **_: Any) -> None:
+def add_md5(params: dict[str, Any], **_: Any) -> None:
+    """Give a request of botocore the MD5 of its body, before it is signed."""
     # AWS takes any checksum; older servers want this one, which botocore no longer sends.
     body = params["body"]
     digest = hashlib.md5(body if isinstance(body, bytes) else body.encode(), usedforsecurity=False).digest()

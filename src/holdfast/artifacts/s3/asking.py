@@ -79,6 +79,26 @@ class Question:
         return (self.root, f"{self.operation}Response", f"{self.operation}Result", f"{self.operation}Output")
 
 
+VERSIONING = Question(
+    "get_bucket_versioning",
+    "GetBucketVersioning",
+    "VersioningConfiguration",
+    "s3:GetBucketVersioning",
+    "ask for the versioning",
+)
+
+
+def ask_versioning(connection: S3Connection, bucket: str) -> Answer[str]:
+    """Return `Enabled`, `Suspended` or an empty text for never.
+
+    Raises:
+        ArtifactError: The server cannot be reached, or refuses for another reason than the two of `Answer`.
+    """
+    found = ask(connection, bucket, VERSIONING)
+    status = None if found.value is None else str(found.value.get("Status", ""))
+    return Answer(status, found.why_not, found.action)
+
+
 def ask(connection: S3Connection, bucket: str, question: Question) -> Answer[Mapping[str, Any]]:
     """Return what boto3 makes of the answer; an empty mapping where nothing is configured.
 
