@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
+
+from holdfast.backend.cleanup.opening import open_cleanup
+from holdfast.backend.cleanup.store import CleanupStore
+from holdfast.backend.client import Connection
+
+sys.path.insert(0, str(Path(__file__).parent))
+from cleanup_scene import Scene
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -17,3 +28,23 @@ def _runs_on_its_backend(item: pytest.Item) -> bool:
     mark = item.get_closest_marker("backends")
     params = getattr(getattr(item, "callspec", None), "params", {})
     return mark is None or params.get("tracking_uri") in (None, *mark.args)
+
+
+@pytest.fixture
+def connection(tracking_uri: str) -> Connection:
+    return Connection(tracking_uri)
+
+
+@pytest.fixture
+def store(connection: Connection) -> CleanupStore:
+    return open_cleanup(connection)
+
+
+@pytest.fixture
+def scene(connection: Connection, unique: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
+    import mlflow
+
+    # MLflow looks up the source of a version in the store of the process, not in that of its client.
+    mlflow.set_tracking_uri(connection.tracking_uri)
+    yield Scene(connection.client, connection.client.create_experiment(unique), unique)
+    mlflow.set_tracking_uri(None)
