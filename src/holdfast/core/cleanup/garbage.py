@@ -176,11 +176,11 @@ class _Planner:
         loose = loose_folders.gather(self._sorted, self._bases_left, standing, self._rules)
         refused = loose_folders.refused_roots(loose, self._sorted)
         orphans, kept = loose_folders.orphans(loose, refused, self._rules, self._now_ms)
-        gone = PlaceMap((item.id, None) for item in orphans)
-        uploads = loose_folders.stale_uploads(loose, self._sorted, refused, self._rules, self._is_free)
+        gone: PlaceMap[None] = PlaceMap((item.id, None) for item in orphans)
+        uploads = loose_folders.stale_uploads(loose, self._sorted, refused, gone, self._rules, self._is_free)
         told = [_REFUSED.format(root=root) for root in refused] if self._rules.orphans else []
         items = [item for item in orphans if not self._rules.trash or item.holding.objects]
-        return [*items, *(item for item in uploads if gone.deepest(item.id) is None)], kept, told
+        return [*items, *uploads], kept, told
 
     def _is_free(self, place: str) -> bool:
         """Whether unfinished uploads at a place of things are garbage of their own."""

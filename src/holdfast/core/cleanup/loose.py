@@ -127,7 +127,12 @@ def _orphan(folder: str, tally: Tally, rules: CleanupRules, now_ms: int) -> Item
 
 
 def stale_uploads(
-    loose: Loose, sorted_: Sorted, refused: Iterable[str], rules: CleanupRules, is_free: Callable[[str], bool]
+    loose: Loose,
+    sorted_: Sorted,
+    refused: Iterable[str],
+    gone: PlaceMap[None],
+    rules: CleanupRules,
+    is_free: Callable[[str], bool],
 ) -> list[Item]:
     """Return the unfinished uploads that are garbage of their own, by the place or folder that they lie in.
 
@@ -135,20 +140,24 @@ def stale_uploads(
         loose: The loose folders.
         sorted_: What was counted.
         refused: The roots where nothing loose is garbage.
+        gone: The folders that go with all that is in them.
         rules: What was asked.
         is_free: Whether nothing protects the uploads at a place of things, and they do not go with it.
     """
     if rules.trash:
         return []
     found = {place: tally for place, tally in sorted_.stale.items() if is_free(place)}
-    found |= _outermost(_loose_uploads(loose, set(refused), rules))
+    left = {folder: tally for folder, tally in loose.stale.items() if gone.deepest(folder) is None}
+    found |= _outermost(_going_uploads(left, loose, set(refused), rules))
     return [_upload(place, tally) for place, tally in found.items()]
 
 
-def _loose_uploads(loose: Loose, refused: set[str], rules: CleanupRules) -> dict[str, Tally]:
+def _going_uploads(
+    folders: Mapping[str, Tally], loose: Loose, refused: set[str], rules: CleanupRules
+) -> dict[str, Tally]:
     going: dict[str, Tally] = {}
     above_kept: set[str] = set()
-    for folder, tally in sorted(loose.stale.items(), key=lambda pair: -len(pair[0])):
+    for folder, tally in sorted(folders.items(), key=lambda pair: -len(pair[0])):
         is_asked = not rules.run_ids and rules.is_asked(loose.experiment_of(folder))
         if is_asked and loose.root_of(folder) not in refused and folder not in above_kept:
             going[folder] = tally

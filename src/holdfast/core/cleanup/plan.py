@@ -92,7 +92,8 @@ class Item:
         why: Why it is garbage, for people.
         action: What is done.
         places: Where its files lie; none where it has none. What belongs to it is what it covers and no deeper place
-            of another thing does; of a stale upload just the uploads, of a checkpoint all but those.
+            of another thing, or of another item, does; of a stale upload just the uploads, of a checkpoint all but
+            those.
         holding: What is stored there.
         group: What it belongs to: `run/ID`, `experiment/ID`; rows go when all items of a group are done.
     """
