@@ -204,7 +204,7 @@ class _Together:
             elif (fault := _fault_of(said)).code in _GONE:
                 continue
             elif fault.is_transient:
-                again[one] = _AskedAgainError(fault, self._deleter._bucket, one)
+                again[one] = _AskedAgainError.of(fault, self._deleter._bucket, one)
             else:
                 self._answers.refused[one] = _explained(_refusal(fault, self._deleter._bucket, one), one)
         self._unclear = list(dict.fromkeys(self._unclear))
@@ -214,12 +214,18 @@ class _Together:
 class _AskedAgainError(ArtifactError):
     """The server asks to try some keys of a request again; what the connection makes of it, it does so with pauses."""
 
-    def __init__(self, fault: Fault, bucket: str, one: Wanted) -> None:
-        super().__init__(_refusal(fault, bucket, one).message, "try again later", True, fault.code)
-        self.response = {
+    # As of botocore's own errors.
+    response: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, fault: Fault, bucket: str, one: Wanted) -> _AskedAgainError:
+        """Return it for one key."""
+        error = cls(_refusal(fault, bucket, one).message, "try again later", retryable=True, code=fault.code)
+        error.response = {
             "Error": {"Code": fault.code, "Message": fault.text},
             "ResponseMetadata": {"HTTPStatusCode": fault.status or 503},
         }
+        return error
 
 
 def is_fatal(error: ArtifactError) -> bool:
