@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from dataclasses import dataclass
+from inspect import signature as inspect_signature
 from typing import Any
 
 from sqlalchemy import MetaData, String, Table, cast, create_engine, func, inspect, select
@@ -81,11 +82,10 @@ class Scene:
 
 
 def _start_trace(store: Any, info: Any) -> Any:
-    if hasattr(store, "start_trace_v3"):  # MLflow 3.0
-        from mlflow.entities import Trace, TraceData
-
-        return store.start_trace_v3(Trace(info, TraceData([])))
-    return store.start_trace(info)
+    if "trace_info" in inspect_signature(store.start_trace).parameters:
+        return store.start_trace(info)
+    # MLflow 3.0 gives them ids of its own.
+    return store.start_trace(info.experiment_id, info.request_time, info.trace_metadata, {})
 
 
 def versions_of(found: State | tuple[VersionRecord, ...], name: str) -> list[VersionRecord]:

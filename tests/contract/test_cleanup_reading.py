@@ -57,7 +57,10 @@ def test_models_and_what_uses_them(store: CleanupStore, scene: Scene) -> None:
     assert (models[taken].run_id, models[taken].experiment_id) == (source, scene.experiment_id)
     assert models[taken].place == scene.client.get_logged_model(taken).artifact_location
     why = {need.model_id: need.why for need in state.needs}
-    assert why[loose] == f"output of run {user}"
+    # Over REST MLflow 3.0 does not tell, when many runs are read at once.
+    given = [run.outputs.model_outputs for run in scene.client.search_runs([scene.experiment_id]) if run.outputs]
+    is_told = store.has_rows or any(given)
+    assert why.get(loose) == (f"output of run {user}" if is_told else None)
     assert why.get(taken) == (f"input of run {user}" if store.has_rows else None)
     assert mine not in why
     assert all(need.run_id == "" for need in state.needs)
