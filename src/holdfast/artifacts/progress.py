@@ -27,11 +27,13 @@ _WORDS = {
     "download": ("downloading", "downloaded"),
     "copy": ("copying", "copied"),
     "count": ("counting", "counted"),
+    "delete": ("deleting", "deleted"),
+    "restore": ("bringing back", "brought back"),
 }
 
 
 def meter_for(
-    doing: Literal["upload", "download", "copy", "count"],
+    doing: Literal["upload", "download", "copy", "count", "delete", "restore"],
     stream: TextIO | None = None,
     quiet_s: float = _QUIET_S,
     line_every_s: float = _LINE_EVERY_S,

@@ -85,6 +85,7 @@ class Settings(BaseModel):
     lineage: Literal["tags", "off"] = "tags"
     user: str | None = None
     promotion: _Table = Field(default_factory=_empty)
+    gc: _Table = Field(default_factory=_empty)
     cache: str | None = None
     cache_limit: int = 10 << 30
     webhooks: tuple[_Table, ...] = ()

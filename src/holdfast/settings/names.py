@@ -417,6 +417,11 @@ FIELDS = (
         summary="What events are signed with for webhooks; two with a blank between while one takes the other's place.",
         is_secret=True,
     ),
+    Field(
+        "gc",
+        group="Clean-up",
+        summary="Which runs and checkpoints need not be kept, and ages: a table of rules, older-than and grace.",
+    ),
 )
 
 BY_NAME = {field.name: field for field in FIELDS}

@@ -311,6 +311,7 @@ PARSERS: Mapping[str, Callable[[object, Where], object]] = {
     "cache": local_path,
     "cache_limit": size_bytes,
     "promotion": table,
+    "gc": table,
     "webhooks": webhooks,
     "delivery": one_of("journal", "direct"),
     "journal": local_path,
