@@ -134,11 +134,12 @@ MAY: Mapping[Role, set[str]] = {
     "reader": _READING | {"get version"},
     "purger": {
         *("list", "list folder", "list versions", "list uploads", "location", "list parts", "abort"),
+        "read versioning",
         *("delete", "delete version", "delete several", "delete several versions"),
     },
 }
 # The same wherever the key is: S3 has no condition for them.
-OF_BUCKET = {"location", "list uploads"}
+OF_BUCKET = {"location", "list uploads", "read versioning"}
 
 
 def is_allowed(call: Callable[..., Any], *args: Any, **arguments: Any) -> bool:

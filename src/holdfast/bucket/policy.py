@@ -93,6 +93,8 @@ def _reader(needs: Needs) -> Iterator[dict[str, Any]]:
 def _purger(needs: Needs) -> Iterator[dict[str, Any]]:
     place = needs.place
     yield _find_bucket(place)
+    # Whether what is deleted can be brought back decides what a clean-up may do.
+    yield _allow("HoldfastAskVersioning", ["s3:GetBucketVersioning"], place.bucket_arn)
     yield _list(place, "HoldfastListFiles", ["s3:ListBucket", "s3:ListBucketVersions"])
     yield _allow("HoldfastListUploads", ["s3:ListBucketMultipartUploads"], place.bucket_arn)
     yield _allow(

@@ -21,6 +21,7 @@ from holdfast.cli import (
     doctor,
     export,
     files,
+    gc,
     init,
     journal,
     models,
@@ -50,6 +51,7 @@ app.add_typer(runs.app, name="runs")
 app.add_typer(models.app, name="models")
 app.add_typer(files.app, name="files")
 app.add_typer(s3.app, name="s3")
+app.add_typer(gc.app, name="gc")
 sweep.add_to(app)
 export.add_to(app)
 app.add_typer(demo.app, name="demo")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from holdfast.project import Project
 
 
-def open_existing() -> Project:
+def open_existing(**arguments: Any) -> Project:
     """Return the project found from the working directory.
+
+    Args:
+        arguments: Settings by name that win over every source; None counts as not given.
 
     Raises:
         NotFoundError: Its SQLite file does not exist yet; MLflow's client would create it.
@@ -19,7 +22,7 @@ def open_existing() -> Project:
     from holdfast.errors import NotFoundError
     from holdfast.project import open_project
 
-    project = open_project()
+    project = open_project(**arguments)
     path = sqlite_path(project.connection.tracking_uri)
     if path is not None and not path.exists():
         raise NotFoundError(

@@ -55,6 +55,11 @@ class Output:
         if not self.json:
             self._out.print(writable(text), markup=False, highlight=False)
 
+    def record(self, *fields: str) -> None:
+        """Print one line on stdout for programs that read lines: fields with tabs between them, and none in them."""
+        plain = (writable(field).replace("\t", "\\x09").replace("\n", "\\x0a") for field in fields)
+        sys.stdout.write("\t".join(plain) + "\n")
+
     def hint(self, text: str) -> None:
         """Say on stderr what to do next."""
         self._err.print(writable(text), style="dim", markup=False, highlight=False)
