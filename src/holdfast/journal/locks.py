@@ -17,6 +17,8 @@ import weakref
 from pathlib import Path
 from types import TracebackType
 
+from holdfast.errors import HoldfastError
+
 _POLL_S = 0.005
 _FAR = 1 << 30
 # Those who only ask are gone within microseconds, but many may ask.
@@ -183,6 +185,28 @@ class FileLock:
         self, error: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.release()
+
+
+def lock_folder(folder: Path, what: str) -> FileLock:
+    """Return the lock of work that one process at a time may do; the kernel ends it with the process.
+
+    Args:
+        folder: Where what the work keeps lies; made where it is missing.
+        what: What the work is, for people: `migration`.
+
+    Raises:
+        HoldfastError: Another process is at it.
+        OSError: The disk refuses.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / "lock")
+    if not lock.acquire():
+        raise HoldfastError(
+            f"Another {what} of this project is under way (it holds {lock.path}).",
+            "wait until it has ended, and give the command again",
+            retryable=True,
+        )
+    return lock
 
 
 def is_held(path: Path) -> bool:

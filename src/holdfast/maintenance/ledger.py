@@ -12,7 +12,6 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,9 +20,9 @@ from holdfast.artifacts.landing import disk_errors
 from holdfast.artifacts.removal.outcomes import Failure
 from holdfast.core.cleanup.plan import Action, Holding, Item, Plan, add_up, from_text, to_text
 from holdfast.core.cleanup.records import Form, StoredObject
-from holdfast.errors import HoldfastError, InvalidInputError
+from holdfast.errors import InvalidInputError
 from holdfast.journal.line_file import LineFile
-from holdfast.journal.locks import FileLock
+from holdfast.journal.locks import FileLock, lock_folder
 from holdfast.maintenance import seen
 from holdfast.maintenance.fingerprints import fingerprint
 from holdfast.project import Project
@@ -299,25 +298,14 @@ def _made(home: Path, text: str) -> Ledger:
     return Ledger(folder)
 
 
-@contextmanager
-def taken(home: Path) -> Iterator[None]:
-    """Keep every other clean-up of the project out; the kernel ends that with the process.
+def taken(home: Path) -> FileLock:
+    """Keep every other clean-up of the project out while the lock is held; the kernel ends that with the process.
 
     Raises:
         HoldfastError: Another one is under way.
     """
     with disk_errors(f"Cannot make the folder {home}"):
-        home.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(home / "lock")
-        is_free = lock.acquire()
-    if not is_free:
-        raise HoldfastError(
-            f"Another clean-up of this project is under way (it holds {lock.path}).",
-            "wait until it has ended, and give the command again",
-            retryable=True,
-        )
-    with lock:
-        yield
+        return lock_folder(home, "clean-up")
 
 
 def _now_ms() -> int:

@@ -11,7 +11,7 @@ import json
 import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +19,8 @@ from typing import Any, NamedTuple
 
 from holdfast.artifacts.landing import disk_errors
 from holdfast.errors import HoldfastError
-from holdfast.journal.locks import FileLock
+from holdfast.journal.line_file import LineFile
+from holdfast.journal.locks import FileLock, lock_folder
 
 FORMAT = 1
 
@@ -158,15 +159,9 @@ class Ledger:
 
     def _add(self, **record: Any) -> None:
         record = {"is": record.pop("is_"), **record}
-        text = json.dumps(record, ensure_ascii=True).encode() + b"\n"
         with self._lock, disk_errors(f"Cannot write the migration's ledger {self._path}"):
             self.folder.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                _write(descriptor, text)
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            LineFile(self._path).add(record)
             self._take(record)
 
     def _take(self, record: dict[str, Any]) -> None:
@@ -193,12 +188,6 @@ def _take_files(progress: Progress, kind: str, record: dict[str, Any]) -> None:
         progress.copied |= {path: Copied(*found) for path, *found in record["files"]}
 
 
-def _write(descriptor: int, data: bytes) -> None:
-    left = memoryview(data)
-    while left:
-        left = left[os.write(descriptor, left) :]
-
-
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
@@ -208,9 +197,8 @@ def name_of(*parts: str) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
-@contextmanager
-def taken(folder: Path) -> Iterator[None]:
-    """Keep every other migration of the project out; the kernel ends that with the process.
+def taken(folder: Path) -> FileLock:
+    """Keep every other migration of the project out while the lock is held; the kernel ends that with the process.
 
     Args:
         folder: Where the project's migrations have their ledgers; made where it is missing.
@@ -219,14 +207,4 @@ def taken(folder: Path) -> Iterator[None]:
         HoldfastError: Another one is under way.
     """
     with disk_errors(f"Cannot make the folder {folder}"):
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / "lock")
-        is_free = lock.acquire()
-    if not is_free:
-        raise HoldfastError(
-            f"Another migration of this project is under way (it holds {lock.path}).",
-            "wait until it has ended, and give the command again",
-            retryable=True,
-        )
-    with lock:
-        yield
+        return lock_folder(folder, "migration")
