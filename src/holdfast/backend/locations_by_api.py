@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from holdfast.backend.client import Connection
 from holdfast.backend.locations import Catalog, Column, ExperimentRow, Location
+from holdfast.backend.paging import all_of
 
-_PAGE = 1000
 _EXPERIMENTS_AT_ONCE = 50
 _EXPERIMENT = Column("experiments", "artifact_location", "experiment")
 _RUN = Column("runs", "artifact_uri", "run")
@@ -52,14 +51,14 @@ def read_experiments(connection: Connection) -> list[ExperimentRow]:
             ExperimentRow(
                 str(item.experiment_id), item.name, item.artifact_location or "", item.lifecycle_stage == "deleted"
             )
-            for item in _all(connection.client.search_experiments, view_type=ViewType.ALL)
+            for item in all_of(connection.client.search_experiments, view_type=ViewType.ALL)
         ]
 
 
 def _read_runs(client: Any, experiment_ids: list[str], catalog: Catalog) -> None:
     from mlflow.entities import ViewType
 
-    for item in _all(client.search_runs, experiment_ids=experiment_ids, run_view_type=ViewType.ALL):
+    for item in all_of(client.search_runs, experiment_ids=experiment_ids, run_view_type=ViewType.ALL):
         info = item.info
         catalog.experiment_of_run[info.run_id] = info.experiment_id
         if info.status in ("RUNNING", "SCHEDULED") and info.lifecycle_stage == "active":
@@ -71,23 +70,13 @@ def _read_runs(client: Any, experiment_ids: list[str], catalog: Catalog) -> None
 
 def _read_models(client: Any, experiment_ids: list[str], catalog: Catalog) -> None:
     # Servers take no more than a hundred at once here.
-    for item in _all(client.search_logged_models, page=100, experiment_ids=experiment_ids):
+    for item in all_of(client.search_logged_models, page=100, experiment_ids=experiment_ids):
         key = (("model_id", item.model_id),)
         catalog.locations.append(Location(_MODEL, key, item.artifact_location, str(item.experiment_id)))
 
 
 def _read_versions(client: Any, catalog: Catalog) -> None:
-    for item in _all(client.search_model_versions, filter_string=""):
+    for item in all_of(client.search_model_versions, filter_string=""):
         key = (("name", item.name), ("version", int(item.version)))
         experiment_id = catalog.experiment_of_run.get(item.run_id or "", "")
         catalog.locations.append(Location(_VERSION, key, item.source or "", experiment_id))
-
-
-def _all(search: Any, page: int = _PAGE, **arguments: Any) -> Iterator[Any]:
-    token: str | None = None
-    while True:
-        found = search(max_results=page, page_token=token, **arguments)
-        yield from found
-        token = found.token
-        if not token:
-            return

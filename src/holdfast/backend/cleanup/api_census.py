@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from holdfast.backend.cleanup.api_versions import read_versions_by_api
-from holdfast.backend.cleanup.paging import all_of
 from holdfast.backend.cleanup.sources import merged
 from holdfast.backend.cleanup.sql_census import SOURCE_RUN, TRACE_PLACES, read_versions
 from holdfast.backend.cleanup.store import PlaceOf, Wanted, batches
 from holdfast.backend.client import Connection
+from holdfast.backend.paging import all_of
 from holdfast.core.cleanup.records import (
     ExperimentRecord,
     ModelRecord,

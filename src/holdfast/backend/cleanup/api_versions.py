@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from holdfast.backend.cleanup.paging import all_of
 from holdfast.backend.cleanup.sources import VersionRow, records_of
 from holdfast.backend.cleanup.store import PlaceOf
 from holdfast.backend.client import Connection, stages_are_deprecated
+from holdfast.backend.paging import all_of
 from holdfast.core.cleanup.records import State, VersionRecord
 
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 
-from holdfast.backend.cleanup.paging import all_of
 from holdfast.backend.cleanup.store import Purged, batches
 from holdfast.backend.client import Connection
+from holdfast.backend.paging import all_of
 from holdfast.errors import NotFoundError
 
 GONE = "there is no such run any more"
