@@ -25,7 +25,7 @@ RUN_ID = "run-1"
 SMALL = JournalOptions(segment_bytes=20_000, sync_interval_s=0.02)
 
 
-def in_child(work: Callable[[], None]) -> int:
+def in_child(work: Callable[[], object]) -> int:
     """Fork, do something in the child and end it there; return its process id."""
     pid = os.fork()
     if pid == 0:
@@ -41,6 +41,13 @@ def in_child(work: Callable[[], None]) -> int:
 def ended_well(pid: int) -> bool:
     """Wait for a child; return whether it ended by itself, without an error."""
     return os.waitpid(pid, 0)[1] == 0
+
+
+def killed(action: Callable[[], object]) -> bool:
+    """Do something in a child that may kill itself; return whether it did."""
+    status = os.waitstatus_to_exitcode(os.waitpid(in_child(action), 0)[1])
+    assert status in (0, -signal.SIGKILL)
+    return status != 0
 
 
 def wait_until(is_true: Callable[[], bool], timeout_s: float = 30.0) -> None:

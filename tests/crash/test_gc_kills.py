@@ -16,6 +16,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent.parent / "integration"))
 
 from gc_world import NOW, GcWorld, in_bucket
+from process_checks import killed
 
 from holdfast.core.cleanup.plan import Plan
 from holdfast.core.cleanup.rules import CleanupRules, RetentionRule
@@ -29,21 +30,6 @@ LONG = bool(os.environ.get("HOLDFAST_LONG_TESTS"))
 pytestmark = [pytest.mark.timeout(280), pytest.mark.skipif(not LONG, reason="takes minutes: make test-long")]
 TRASH = replace(NOW, trash=True, retention=(RetentionRule(keep_last=2),))
 PURGE = replace(NOW, orphans=True, retention=(RetentionRule(keep_last=2),))
-
-
-def killed(action: Callable[[], object]) -> bool:
-    """Do something in a child that may kill itself; return whether it did."""
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            action()
-            code = 0
-        finally:
-            os._exit(code)
-    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    assert status in (0, -signal.SIGKILL)
-    return status != 0
 
 
 class Steps:

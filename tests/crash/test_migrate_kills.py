@@ -9,7 +9,6 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent.parent / "integration" / "migration"))
 
 from migrating import World, contents, keys_of, moved
+from process_checks import killed
 
 from holdfast.backend import locations
 from holdfast.bucket.migration import copying
@@ -35,21 +35,6 @@ def world(sqlite_uri: str, tmp_path: Path) -> World:
     found.run("one", FILES)
     found.run("two", {"file": b"of another experiment"})
     return found
-
-
-def killed(action: Callable[[], object]) -> bool:
-    """Do something in a child that may kill itself; return whether it did."""
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            action()
-            code = 0
-        finally:
-            os._exit(code)
-    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    assert status in (0, -signal.SIGKILL)
-    return status != 0
 
 
 def die() -> None:
