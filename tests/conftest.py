@@ -61,7 +61,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Itera
         del os.environ[name]
 
 
-_KEPT = {"MLFLOW_DISABLE_TELEMETRY", "HOLDFAST_TESTED_WHEEL"}
+_KEPT = {"MLFLOW_DISABLE_TELEMETRY", "HOLDFAST_TESTED_WHEEL", "HOLDFAST_LONG_TESTS"}
 
 
 def _ours() -> list[str]:
