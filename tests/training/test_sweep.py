@@ -28,11 +28,18 @@ from holdfast.training.sweeping.records import trial_of
 
 Starter = Callable[..., subprocess.Popen[str]]
 
-# What a trial does depends on how many were begun before it; each leaves a file with its arguments.
+# What a trial does depends on how many were begun before it; each leaves a file with its arguments,
+# and takes its number by making that file: two trials may begin at the same moment.
 TRIAL = """
-import os, pathlib, sys, time
-number = len(list(pathlib.Path.cwd().glob("begun-*")))
-pathlib.Path(f"begun-{number}").write_text(str(os.getpid()) + " " + " ".join(sys.argv[1:]))
+import itertools, os, pathlib, sys, time
+for number in itertools.count():
+    try:
+        file = open(f"begun-{number}", "x")
+        break
+    except FileExistsError:
+        pass
+with file:
+    file.write(str(os.getpid()) + " " + " ".join(sys.argv[1:]))
 def hang():
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
