@@ -10,7 +10,7 @@ from cleanup_scene import Scene, versions_of
 from holdfast.backend.cleanup.opening import open_cleanup
 from holdfast.backend.cleanup.store import CleanupStore, Wanted
 from holdfast.backend.client import Connection
-from holdfast.errors import InvalidInputError
+from holdfast.errors import InvalidInputError, SettingsError
 from holdfast.testing.fixtures import RunningMlflow
 
 databases = pytest.mark.backends("sqlite", "postgresql")
@@ -36,6 +36,13 @@ def test_runs_and_experiments_are_read_with_their_states(store: CleanupStore, sc
     assert runs[gone].is_deleted
     assert (runs[gone].deleted_ms is not None) == store.has_rows
     assert state.has_rows == store.has_rows
+
+
+@pytest.mark.backends("http")
+def test_the_database_of_another_server(connection: Connection, sqlite_uri: str) -> None:
+    with pytest.raises(SettingsError, match="is not the one behind") as caught:
+        open_cleanup(connection, sqlite_uri).census(Wanted())
+    assert "--backend-store-uri" in caught.value.hint
 
 
 def test_tags_and_metrics_are_read_of_some_experiments_only(store: CleanupStore, scene: Scene) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 from holdfast.artifacts.landing import disk_errors
 from holdfast.artifacts.removal.outcomes import Failure
-from holdfast.core.cleanup.plan import Action, Holding, Item, Plan, add_up, from_text, to_text
+from holdfast.core.cleanup.plan import Action, Holding, Item, Plan, add_up, from_text, rules_of, to_text
 from holdfast.core.cleanup.records import Form, StoredObject
 from holdfast.errors import InvalidInputError
 from holdfast.journal.line_file import LineFile
@@ -256,6 +256,20 @@ def ledgers_in(home: Path) -> list[Ledger]:
     return sorted((one for one in found if one.noted.at_ms), key=lambda one: (one.noted.at_ms, one.gc_id))
 
 
+def trash_ledgers_in(home: Path) -> list[Ledger]:
+    """Return the ledgers of clean-ups that hid something which nobody has brought back; raises as `ledgers_in`.
+
+    The others are not read: what deleted a million objects has a long one.
+    """
+    found = [Ledger(path.parent) for path in sorted(home.glob("*/log.jsonl")) if _hides(path.with_name("plan.jsonl"))]
+    return [one for one in found if one.noted.begun and not one.noted.undone]
+
+
+def _hides(path: Path) -> bool:
+    with disk_errors(f"Cannot read {path}"), path.open(encoding="utf-8", errors="surrogateescape") as file:
+        return rules_of(file.readline()).trash
+
+
 def ledger_named(home: Path, gc_id: str) -> Ledger:
     """Return the ledger of this name.
 
@@ -305,6 +319,7 @@ def taken(home: Path) -> FileLock:
         HoldfastError: Another one is under way.
     """
     with disk_errors(f"Cannot make the folder {home}"):
+        seen.make_home(home)
         return lock_folder(home, "clean-up")
 
 

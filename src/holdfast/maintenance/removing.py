@@ -8,17 +8,16 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from holdfast.artifacts.removal.deletion import is_fatal
 from holdfast.artifacts.removal.holdings import Holdings
-from holdfast.artifacts.removal.outcomes import Failure, Removal, Versioning
+from holdfast.artifacts.removal.outcomes import Failure, Removal
 from holdfast.core.cleanup.plan import Action, Item, Kind
 from holdfast.core.cleanup.records import Form, StoredObject
 from holdfast.core.cleanup.stock import Key
 from holdfast.errors import ArtifactError, HoldfastError, InvalidInputError
 from holdfast.maintenance.belongings import Belongings, key_of
 from holdfast.maintenance.fingerprints import fingerprint
-from holdfast.maintenance.looking import Seen, failure_at, look
-from holdfast.maintenance.places import is_local, store_of
+from holdfast.maintenance.looking import Seen, look
+from holdfast.maintenance.places import is_local
 
 _NOTED_AT_ONCE = 1000
 
@@ -59,30 +58,6 @@ class Remover:
     ) -> None:
         self._holdings, self._stop = holdings, stop
         self._on_deleted, self._on_hidden = on_deleted, on_hidden
-        self._versioning: dict[str, Versioning] = {}
-
-    def why_no_trash(self, item: Item) -> Failure | None:
-        """Return why an item's objects cannot be brought back after their deletion; None where they can.
-
-        Raises:
-            ArtifactError: The store is gone, or the keys are no good.
-        """
-        for place in item.places:
-            try:
-                kept = self._versioning_of(place)
-            except (ArtifactError, InvalidInputError) as error:
-                if isinstance(error, ArtifactError) and is_fatal(error):
-                    raise
-                return failure_at(place, error)
-            if kept is not Versioning.ON:
-                return Failure(place, "", "NotVersioned", f"{place} {_WHY[kept]}")
-        return None
-
-    def _versioning_of(self, place: str) -> Versioning:
-        store = store_of(place)
-        if store not in self._versioning:
-            self._versioning[store] = self._holdings.versioning_of(place)
-        return self._versioning[store]
 
     def take(self, items: Sequence[Item], seen: Seen) -> Taken:
         """Remove or hide what was listed of items.
@@ -190,12 +165,3 @@ def _left(stored: StoredObject, was_there: bool) -> Failure:
         return Failure(stored.address, stored.version_id, "StillThere", message, True)
     message = f"{stored.address} was written while the rest was deleted; it is left, with what names it"
     return Failure(stored.address, stored.version_id, "WrittenMeanwhile", message)
-
-
-_HARDEN = "turn versioning on (holdfast s3 harden), or leave --trash out"
-_WHY = {
-    Versioning.OFF: f"keeps no versions, so that nothing could be brought back: {_HARDEN}",
-    Versioning.SUSPENDED: f"keeps no versions at the moment, so that nothing could be brought back: {_HARDEN}",
-    Versioning.UNKNOWN: "does not tell whether it keeps versions: let the key do s3:GetBucketVersioning, "
-    "or leave --trash out",
-}

@@ -98,6 +98,7 @@ def roots_of(
     named = set() if experiment_ids else {place for place in configured if is_understood(place)}
     whole = {place for place in own if is_understood(place) and is_whole_store(place)} - named
     told = [_WHOLE.format(place=place) for place in sorted(whole)]
+    told += [_WHOLE_ROOT.format(place=place) for place in sorted(named) if is_whole_store(place)]
     return outermost(filter(is_understood, named | own - whole)), told
 
 
@@ -105,6 +106,7 @@ _WHOLE = (
     "{place}: an experiment has it for its place, and it may hold anything else too; no orphans are looked for there "
     "unless it is configured as the artifact root"
 )
+_WHOLE_ROOT = "{place}: a whole bucket is the artifact root, so whatever else is kept in it looks like an orphan"
 
 
 def ids_of(experiments: Sequence[ExperimentRecord], asked: Iterable[str]) -> tuple[str, ...]:

@@ -48,7 +48,7 @@ def with_ages(state: State, settings: Settings, now_ms: int) -> State:
 
 def _noted(path: Path, run_ids: set[str], now_ms: int) -> Mapping[str, int]:
     with disk_errors(f"Cannot note since when runs are deleted in {path}"):
-        _make_home(path.parent)
+        make_home(path.parent)
         with FileLock(path.with_suffix(".lock")) as lock:
             if not lock.acquire(_LOCK_WAIT_S):
                 raise JournalError(f"Another process has {path} locked.", "try again", retryable=True)
@@ -61,7 +61,8 @@ def _noted(path: Path, run_ids: set[str], now_ms: int) -> Mapping[str, int]:
     return since
 
 
-def _make_home(folder: Path) -> None:
+def make_home(folder: Path) -> None:
+    """Make the folder of a clean-up's notes, which no repository is to have."""
     folder.mkdir(parents=True, exist_ok=True)
     ignore = folder.parent / ".gitignore"
     if not ignore.exists():

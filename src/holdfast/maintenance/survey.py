@@ -33,6 +33,8 @@ from holdfast.maintenance.own import needs_of_histories_kept_here
 from holdfast.maintenance.places import Places, places_for
 from holdfast.maintenance.scope import Scope, ids_of, roots_of, scope_of
 from holdfast.maintenance.seen import home_of, with_ages
+from holdfast.maintenance.trashable import Trashable
+from holdfast.maintenance.trashed import Trashed, trashed
 from holdfast.maintenance.troubles import Trouble, trouble_of
 from holdfast.maintenance.waiting import needs_of_journals, needs_of_migrations
 from holdfast.maintenance.withheld import Withheld
@@ -58,7 +60,13 @@ class Survey:
     listed: int = 0
 
 
-def survey(project: Project, asked: Asked, meter: Meter = SILENT, now_ms: int | None = None) -> Survey:
+def survey(
+    project: Project,
+    asked: Asked,
+    meter: Meter = SILENT,
+    now_ms: int | None = None,
+    holdings: Holdings | None = None,
+) -> Survey:
     """Look at all that there is, and make the plan; nothing is changed.
 
     Only where the store does not say since when runs are deleted, the project's folder gets a note of it.
@@ -68,15 +76,17 @@ def survey(project: Project, asked: Asked, meter: Meter = SILENT, now_ms: int | 
         asked: What a person asked for.
         meter: Is told of every page of a listing.
         now_ms: The present, in milliseconds since the epoch; the clock's if None.
+        holdings: What the project's keys see, where that is open already.
 
     Raises:
         BackendError: The tracking store or the registry cannot be read.
         SettingsError: `[tool.holdfast.gc]` is not valid.
         NotFoundError: There is no experiment that was asked for.
         JournalError: A journal cannot be read, so that nobody can tell what it needs.
+        ArtifactError: The ledger of an earlier clean-up cannot be read, or with `--trash` a bucket cannot be asked.
     """
     present_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
-    return _Surveyor(project, asked, meter, present_ms).survey()
+    return _Surveyor(project, asked, meter, present_ms, holdings or holdings_of(project)).survey()
 
 
 def store_for(project: Project, asked: Asked) -> CleanupStore:
@@ -99,12 +109,14 @@ def holdings_of(project: Project) -> Holdings:
 
 
 class _Surveyor:
-    def __init__(self, project: Project, asked: Asked, meter: Meter, now_ms: int) -> None:
+    def __init__(self, project: Project, asked: Asked, meter: Meter, now_ms: int, holdings: Holdings) -> None:
         self._project, self._asked, self._meter, self._now_ms = project, asked, meter, now_ms
+        self._holdings = holdings
         self._places: Places = places_for(project.settings, asked.artifacts_destination)
         self._troubles: list[Trouble] = []
         self._storage_troubles: list[Trouble] = []
         self._told: list[str] = []
+        self._trashed = Trashed()
 
     def survey(self) -> Survey:
         rules = self._with_retention(self._asked.rules)
@@ -120,7 +132,11 @@ class _Surveyor:
             state, rules = self._without_troubles(state, rules)
             withheld = Withheld(self._project, state, rules, self._places.place_of)
             plan = make_plan(state, withheld.without(findings), rules, self._now_ms)
-            plan = replace(plan, told=(*plan.told, *self._told, *filter(None, [withheld.told])))
+            if rules.trash:
+                plan, troubles = Trashable(self._holdings).only(plan)
+                self._troubles += troubles
+            told = (*plan.told, *self._told, *self._trashed.told(plan), *filter(None, [withheld.told]))
+            plan = replace(plan, told=told)
             return Survey(plan, state, tuple(self._troubles), findings.count)
 
     # -- what was asked ---------------------------------------------------------------
@@ -163,6 +179,7 @@ class _Surveyor:
     def _with_needs(self, state: State, details_of: Iterable[str], rules: CleanupRules) -> State:
         project, place_of = self._project, self._places.place_of
         histories = needs_of_histories(project, state, place_of)
+        self._trashed = trashed(home_of(project.settings), rules, self._now_ms)
         self._troubles += histories.troubles
         needs = [
             *state.needs,
@@ -170,6 +187,7 @@ class _Surveyor:
             *needs_of_histories_kept_here(project, state, place_of),
             *needs_of_journals(project, state, place_of),
             *needs_of_migrations(project, place_of),
+            *self._trashed.needs,
             *_of_unknown_runs(state, rules.retention, frozenset(details_of)),
         ]
         return replace(state, needs=tuple(dict.fromkeys(needs)))
@@ -180,7 +198,7 @@ class _Surveyor:
         experiments: PlaceMap[None] = PlaceMap((item.place, None) for item in state.experiments if item.place)
         root = self._places.place_of(str(self._project.settings.project_root))
         missing = on_missing_disks(scope.wanted, experiments, root)
-        lister = Lister(holdings_of(self._project), findings, self._meter)
+        lister = Lister(self._holdings, findings, self._meter)
         lister.list_all([place for place in scope.places if not any(covers(one.place, place) for one in missing)])
         self._storage_troubles = [*missing, *lister.troubles]
         self._troubles += self._storage_troubles

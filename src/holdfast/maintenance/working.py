@@ -20,6 +20,7 @@ from holdfast.maintenance.fingerprints import unnoted_markers
 from holdfast.maintenance.looking import Seen, look
 from holdfast.maintenance.outcomes import Account
 from holdfast.maintenance.removing import Remover
+from holdfast.maintenance.trashable import Trashable
 
 _RESUMED = "resumed in the meantime"
 _WAITS = "what is stored of it is gone; it waits for {name}, of which not all could be removed"
@@ -45,6 +46,7 @@ class Worker:
         stop: threading.Event,
     ) -> None:
         self._connection, self._store, self._holdings, self._account = connection, store, holdings, account
+        self._trashable = Trashable(holdings)
         self._remover = Remover(holdings, account.delete, account.hide, stop)
 
     def do(self, bundles: Sequence[Bundle], present: Present) -> None:
@@ -118,7 +120,7 @@ class Worker:
         failed = {
             key_of(item): failure
             for item in bundle.items
-            if item.action is Action.TRASH and (failure := self._remover.why_no_trash(item)) is not None
+            if item.action is Action.TRASH and (failure := self._trashable.why_not(item)) is not None
         }
         self._refuse({key: [failure] for key, failure in failed.items()}, bundle.items)
         if failed:

@@ -13,6 +13,7 @@ from dataclasses import replace
 from holdfast.backend.cleanup.api_versions import read_versions_by_api
 from holdfast.backend.cleanup.lifecycle import delete_runs, restore_runs
 from holdfast.backend.cleanup.removal import Removal
+from holdfast.backend.cleanup.same_store import ask_server, check_same
 from holdfast.backend.cleanup.sources import merged
 from holdfast.backend.cleanup.sql_census import read_state, read_versions
 from holdfast.backend.cleanup.still import Checks
@@ -46,8 +47,13 @@ class SqlCleanup:
 
         Raises:
             BackendError: The database or the registry cannot be read.
+            SettingsError: The database is not that of the connection's server.
         """
+        server = self._connection.tracking_uri
+        known = None if is_database(server) else ask_server(self._connection, self._place_of)
         state = read_state(self._uri, wanted, self._place_of, self._connection.redact)
+        if known is not None:
+            check_same(known, state, server, self._uri)
         return replace(state, versions=merged((*state.versions, *self._versions_elsewhere(state))))
 
     def versions(self) -> tuple[VersionRecord, ...]:

@@ -204,6 +204,15 @@ def from_text(text: str) -> Plan:
     )
 
 
+def rules_of(line: str) -> CleanupRules:
+    """Return the rules of a plan, of which only the first line is read.
+
+    Raises:
+        InvalidInputError: As of `from_text`.
+    """
+    return _rules(_head(line)["rules"])
+
+
 def _head(text: str) -> dict[str, Any]:
     head = _json(text.partition("\n")[0])
     if head.get("plan") != _MARK:
