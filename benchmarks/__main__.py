@@ -32,6 +32,7 @@ _TOPICS = {
     "registry": "registry",
     "promotion": "promotions",
     "transfers": "transfers",
+    "cleanup": "cleanup",
     "doctor": "examinations",
     "training": "training",
     "basketworld": "basketworld_speed",
