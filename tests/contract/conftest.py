@@ -11,6 +11,7 @@ import pytest
 from holdfast.backend.cleanup.opening import open_cleanup
 from holdfast.backend.cleanup.store import CleanupStore
 from holdfast.backend.client import Connection
+from holdfast.testing.fixtures import _TEMPLATE, PostgresAccess
 
 sys.path.insert(0, str(Path(__file__).parent))
 from cleanup_scene import Scene
@@ -28,6 +29,20 @@ def _runs_on_its_backend(item: pytest.Item) -> bool:
     mark = item.get_closest_marker("backends")
     params = getattr(getattr(item, "callspec", None), "params", {})
     return mark is None or params.get("tracking_uri") in (None, *mark.args)
+
+
+@pytest.fixture(scope="session")
+def shared_postgres_uri(postgres: PostgresAccess) -> str:
+    """The URI of a database of the session, with MLflow's tables."""
+    return postgres.create_database(template=_TEMPLATE)
+
+
+@pytest.fixture
+def postgres_uri(request: pytest.FixtureRequest) -> str:
+    """A database of this test for clean-up, which looks at all of it; else one of the session, as behind "http"."""
+    is_for_all = "connection" not in request.fixturenames
+    uri: str = request.getfixturevalue("shared_postgres_uri" if is_for_all else "postgres_uri")
+    return uri
 
 
 @pytest.fixture

@@ -14,6 +14,9 @@ from holdfast.errors import InvalidInputError, NotFoundError, PromotionRefusedEr
 from holdfast.project import Project
 from holdfast.registry.history.audit import audit
 
+# Behind "http" is PostgreSQL.
+pytestmark = pytest.mark.backends("sqlite", "http")
+
 TWO = parse_policy({"approvals": {"Production": 2}})
 
 

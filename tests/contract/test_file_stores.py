@@ -100,7 +100,7 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 def access_to(endpoint_url: str, account: Account) -> S3Access:
     keys = Credentials("project", "arguments", account.access_key_id, SecretStr(account.secret_access_key))
-    return S3Access(keys, endpoint_url=endpoint_url, deadline_s=20)
+    return S3Access(keys, endpoint_url=endpoint_url, deadline_s=60)
 
 
 def open_folder(request: pytest.FixtureRequest, name: str, stack: ExitStack) -> Place:
@@ -111,7 +111,7 @@ def open_folder(request: pytest.FixtureRequest, name: str, stack: ExitStack) -> 
 
 def open_mlflow(request: pytest.FixtureRequest, name: str, stack: ExitStack) -> Place:
     proxy = stack.enter_context(FaultProxy(request.getfixturevalue("mlflow_server").url))
-    return Place("mlflow", ProxiedFiles(proxy.url, deadline_s=20), f"mlflow-artifacts:/{name}", proxy)
+    return Place("mlflow", ProxiedFiles(proxy.url, deadline_s=60), f"mlflow-artifacts:/{name}", proxy)
 
 
 def open_s3(request: pytest.FixtureRequest, name: str, stack: ExitStack) -> Place:

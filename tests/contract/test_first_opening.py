@@ -17,22 +17,29 @@ from holdfast.errors import BackendUnavailableError
 from holdfast.testing.fixtures import PostgresAccess
 
 PROCESSES = 4
-# Each waits for the line, so that they begin together once the imports, which take seconds, are done.
-OPENS = """
+# Forked from one that has done the imports, which take seconds; they begin together, when the pipe is closed.
+TOGETHER = """
+import os
 import sys
 import mlflow.store.tracking.sqlalchemy_store
-from holdfast import open_project
-print("ready", flush=True)
-sys.stdin.readline()
+from holdfast import MLflowTracker, open_project
+
+waits, goes = os.pipe()
+for _ in range(int(sys.argv[2])):
+    if os.fork() == 0:
+        os.close(goes)
+        os.read(waits, 1)
+        break
+else:
+    os.close(goes)
+    codes = [os.wait()[1] for _ in range(int(sys.argv[2]))]
+    os._exit(any(codes))
+"""
+OPENS = """
 project = open_project(tracking_uri=sys.argv[1])
 print(project.experiment().experiment_id, project.models.models())
 """
 LOGS = """
-import sys
-import mlflow.store.tracking.sqlalchemy_store
-from holdfast import MLflowTracker
-print("ready", flush=True)
-sys.stdin.readline()
 with MLflowTracker(sys.argv[1], experiment_name="many") as tracker:
     tracker.log_metrics({"x": 1.0}, step=0)
 tracker.flush(60)
@@ -41,25 +48,10 @@ print("1 []")
 
 
 def open_together(program: str, uri: str) -> None:
-    line = [sys.executable, "-c", program, uri]
-    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    children = [subprocess.Popen(line, text=True, **pipes) for _ in range(PROCESSES)]
-    try:
-        for child in children:
-            assert child.stdout is not None
-            assert child.stdout.readline() == "ready\n"
-        for child in children:
-            assert child.stdin is not None
-            child.stdin.write("go\n")
-            child.stdin.flush()
-        for child in children:
-            out, err = child.communicate(timeout=120)
-            assert child.returncode == 0, err[-2000:]
-            assert out.split()[-1] == "[]"
-    finally:
-        for child in children:
-            child.kill()
-            child.wait()
+    line = [sys.executable, "-c", TOGETHER + program, uri, str(PROCESSES)]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert [told.split()[-1] for told in done.stdout.splitlines()] == ["[]"] * PROCESSES
 
 
 @pytest.mark.parametrize("program", [OPENS, LOGS], ids=["opens", "logs"])

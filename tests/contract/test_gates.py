@@ -79,6 +79,7 @@ def case(project: Project, versions: tuple[ModelVersion, ModelVersion]) -> Itera
         yield case
 
 
+@pytest.mark.backends("http")
 def test_a_sound_version_passes_every_gate(case: Case) -> None:
     answers = ask(gates_for(parse_policy(TABLE).production), case)
     assert [answer.check for answer in answers] == [

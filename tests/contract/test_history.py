@@ -18,6 +18,9 @@ from holdfast.registry.history.export import read_history
 from holdfast.registry.history.mirror import Mirror
 from holdfast.registry.history.restoring import restore_history
 
+# Behind "http" is PostgreSQL.
+pytestmark = pytest.mark.backends("sqlite", "http")
+
 
 @pytest.fixture
 def project(tracking_uri: str, unique: str, tmp_path: Path) -> Project:

@@ -121,6 +121,7 @@ def test_metric_steps_and_times(client: MlflowClient, run_id: str) -> None:
     assert client.get_run(run_id).data.metrics == {"a": 4.0}, "the value of the largest step"
 
 
+@pytest.mark.backends("sqlite", "http")
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e-320, 1.7e308, -0.0, 5, True])
 def test_metric_values(client: MlflowClient, run_id: str, value: float) -> None:
     client.log_metric(run_id, "a", value)
@@ -170,6 +171,7 @@ def test_many_metrics(client: MlflowClient, run_id: str) -> None:
     assert history(client, run_id, "a") == [(step / 2, step) for step in range(3 * KILO)]
 
 
+@pytest.mark.backends("sqlite", "http")
 @pytest.mark.parametrize(
     ("key", "value", "step"),
     [("", 1.0, 0), ("a\nb", 1.0, 0), ("x" * 300, 1.0, 0), ("../up", 1.0, 0), ("a", "one", 0), ("a", None, 0),
@@ -246,6 +248,7 @@ def test_tags(client: MlflowClient, experiment: str) -> None:
     assert tags["begun"] == "with"
 
 
+@pytest.mark.backends("sqlite", "http")
 @pytest.mark.parametrize("name", ["", "a\nb", "x" * 300])
 def test_invalid_names_of_params_and_tags(client: MlflowClient, run_id: str, name: str) -> None:
     for call in (lambda: client.log_param(run_id, name, "1"), lambda: client.set_tag(run_id, name, "1")):
@@ -281,6 +284,7 @@ def test_an_unknown_run(client: MlflowClient) -> None:
         client.get_run("0" * 32)
 
 
+@pytest.mark.backends("sqlite", "http")
 @pytest.mark.parametrize("bad", ["", "../../etc", "a/b"])
 def test_invalid_run_ids(client: MlflowClient, journal: Path, bad: str) -> None:
     before = sorted(journal.parent.rglob("*.seg"))

@@ -15,6 +15,9 @@ from holdfast.core.stages import STAGE_TAG, Stage
 from holdfast.errors import InvalidInputError, NotFoundError, PromotionRefusedError, RegistryError
 from holdfast.registry import Promotion
 
+# Behind "http" is PostgreSQL.
+pytestmark = pytest.mark.backends("sqlite", "http")
+
 
 @pytest.fixture
 def tracker(tracking_uri: str, unique: str, tmp_path: Path) -> MLflowTracker:
@@ -34,7 +37,10 @@ def log_model(tracker: MLflowTracker, answer: float, **metrics: float) -> str:
 
     with tracker.run() as run_id:
         model = DummyRegressor(strategy="constant", constant=answer).fit([[0.0]], [answer])
-        mlflow.sklearn.log_model(model, name="model", pip_requirements=["scikit-learn"])
+        # With skops, MLflow's default, each process that loads the model would import PyTorch too.
+        mlflow.sklearn.log_model(
+            model, name="model", serialization_format="cloudpickle", pip_requirements=["scikit-learn"]
+        )
         tracker.log_metrics(metrics)
     return run_id
 
@@ -98,6 +104,7 @@ def test_a_rule_refuses_and_changes_nothing(tracker: MLflowTracker, unique: str)
     assert registry.promote(name, 4, "Production").archived == (1,)
 
 
+@pytest.mark.backends("sqlite", "postgresql", "http")
 def test_promoting_at_the_same_time(tracker: MLflowTracker, registry: ModelRegistry, unique: str) -> None:
     """Each of them succeeds, one after the other; that others came after makes it no failure."""
     name = f"{unique}-model"
@@ -282,12 +289,16 @@ def test_a_change_by_hand_is_left_whole(tracker: MLflowTracker, registry: ModelR
 
 
 def test_going_back_is_only_to_what_was_production(
-    tracker: MLflowTracker, registry: ModelRegistry, unique: str
+    tracker: MLflowTracker, registry: ModelRegistry, unique: str, tmp_path: Path
 ) -> None:
-    name = f"{unique}-model"
-    uri = f"runs:/{log_model(tracker, 1.0)}/model"
+    name, folder = f"{unique}-model", tmp_path / "model"
+    (folder / "code").mkdir(parents=True)
+    (folder / "MLmodel").write_text("flavors:\n  python_function:\n    loader_module: tiny\n    code: code\n")
+    (folder / "code" / "tiny.py").write_text("class _load_pyfunc:\n    predict = print\n    __init__ = print\n")
+    with tracker.run() as run_id:
+        tracker.log_artifacts_dir(folder, "model")
     for _ in range(3):
-        registry.register(name, uri)
+        registry.register(name, f"runs:/{run_id}/model")
     with pytest.raises(RegistryError, match=r"No version of .* was Production before"):
         registry.rollback(name)
     registry.promote(name, 1, "Production")

@@ -20,6 +20,9 @@ from holdfast.errors import HistoryError, InvalidInputError, NotFoundError
 from holdfast.project import Project
 from holdfast.registry.changes.moving import Mover
 
+# Behind "http" is PostgreSQL.
+pytestmark = pytest.mark.backends("sqlite", "http")
+
 MLMODEL = "flavors:\n  python_function:\n    loader_module: nowhere\n"
 
 
@@ -103,30 +106,27 @@ SLIPS: dict[str, Callable[[Any, str], object]] = {
 }
 
 
-@pytest.mark.backends("sqlite", "http")
-@pytest.mark.parametrize("slip", SLIPS)
-def test_what_was_changed_by_hand_is_shown_and_changed_back(
-    registry: ModelRegistry, client: Any, name: str, slip: str
-) -> None:
-    SLIPS[slip](client, name)
-    shown = registry.repair(name, dry_run=True)
-    assert shown.is_needed
-    assert len(shown.findings) == 1
-    assert places(registry, name) != IN_STEP
-    done = registry.repair(name, reason="somebody clicked")
-    assert done.findings == shown.findings
-    assert places(registry, name) == IN_STEP
-    (event,) = done.events
-    assert (event.kind, event.draft.reason) == (Kind.REPAIRED, "somebody clicked")
-    assert event.draft.details["changed"] == [str(done.findings[0]).rpartition(" (")[0]]
-    assert not registry.repair(name).is_needed
+def test_what_was_changed_by_hand_is_shown_and_changed_back(registry: ModelRegistry, client: Any, name: str) -> None:
+    for slip, change in SLIPS.items():
+        change(client, name)
+        shown = registry.repair(name, dry_run=True)
+        assert shown.is_needed, slip
+        assert len(shown.findings) == 1, slip
+        assert places(registry, name) != IN_STEP, slip
+        done = registry.repair(name, reason="somebody clicked")
+        assert done.findings == shown.findings, slip
+        assert places(registry, name) == IN_STEP, slip
+        (event,) = done.events
+        assert (event.kind, event.draft.reason) == (Kind.REPAIRED, "somebody clicked"), slip
+        assert event.draft.details["changed"] == [str(done.findings[0]).rpartition(" (")[0]], slip
+        assert not registry.repair(name).is_needed, slip
 
 
 # What the registry becomes where what was done by hand is accepted: who is Production.
 ACCEPTED = {"stage": 3, "stage with the others": None, "alias": 3, "alias taken": None, "tag": 3, "tag taken": 2}
 
 
-@pytest.mark.backends("sqlite", "http")
+@pytest.mark.backends("sqlite")
 @pytest.mark.parametrize("slip", SLIPS)
 def test_what_was_changed_by_hand_is_accepted(registry: ModelRegistry, client: Any, name: str, slip: str) -> None:
     SLIPS[slip](client, name)
@@ -239,6 +239,7 @@ def test_a_model_that_was_deleted_and_made_again(registry: ModelRegistry, client
     assert not registry.repair(name).is_needed
 
 
+@pytest.mark.backends("sqlite")
 def test_from_the_command_line(
     registry: ModelRegistry, project: Project, client: Any, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

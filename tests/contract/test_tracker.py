@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -145,23 +146,34 @@ def test_files_that_are_not_there(tracker: MLflowTracker, tmp_path: Path) -> Non
             tracker.log_artifact(tmp_path / "f", "../elsewhere")
 
 
-@pytest.mark.parametrize("name", AWKWARD_NAMES)
-def test_the_best_run_by_any_name(tracker: MLflowTracker, name: str) -> None:
-    runs = {}
-    for value in (0.5, 0.25, math.nan, 0.75):
-        with tracker.run() as run_id:
-            tracker.log_metrics({name: value})
-            runs[str(value)] = run_id
+def test_the_best_run_by_any_name(tracker: MLflowTracker) -> None:
+    runs = log_every_name(tracker, [0.5, 0.25, math.nan, 0.75])
     with tracker.run() as without:
         tracker.log_metrics({"another": 0.0})
-    best = tracker.get_best_run(name)
-    assert best is not None
-    assert (best["run_id"], best["metric_value"]) == (runs["0.25"], 0.25)
-    assert set(best["lacking"]) == {runs["nan"], without}
-    for mode in ("max", max):
-        greatest = tracker.get_best_run(name, mode=mode)
-        assert greatest is not None
-        assert greatest["run_id"] == runs["0.75"]
+    for name in AWKWARD_NAMES:
+        best = tracker.get_best_run(name)
+        assert best is not None, name
+        assert (best["run_id"], best["metric_value"]) == (runs[name, "0.25"], 0.25), name
+        assert set(best["lacking"]) == {runs[name, "nan"], without}, name
+        for mode in ("max", max):
+            greatest = tracker.get_best_run(name, mode=mode)
+            assert greatest is not None, name
+            assert greatest["run_id"] == runs[name, "0.75"], name
+
+
+def log_every_name(tracker: MLflowTracker, values: list[float]) -> dict[tuple[str, str], str]:
+    """Log as many runs as values, in each every name, one with one value and the next with another.
+
+    Returns:
+        The run by name and value.
+    """
+    runs = {}
+    for number in range(len(values)):
+        turned = {name: values[(number + shift) % len(values)] for shift, name in enumerate(AWKWARD_NAMES)}
+        with tracker.run() as run_id:
+            tracker.log_metrics(turned)
+        runs |= {(name, str(value)): run_id for name, value in turned.items()}
+    return runs
 
 
 def test_the_best_run_among_some(tracker: MLflowTracker) -> None:
@@ -177,33 +189,29 @@ def test_the_best_run_among_some(tracker: MLflowTracker) -> None:
         tracker.get_best_run("loss", filter_string="this is no filter")
 
 
-@pytest.mark.parametrize("name", AWKWARD_NAMES)
-def test_the_best_of_very_many_runs(tracker: MLflowTracker, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_best_of_very_many_runs(tracker: MLflowTracker, monkeypatch: pytest.MonkeyPatch) -> None:
     # With more runs than are fetched, the store is asked to sort; NaN must still be last either way.
     monkeypatch.setattr("holdfast.tracking.best._LOOKED_AT", 2)
-    runs = {}
-    for value in (0.5, 0.25, 0.75, math.nan):
-        with tracker.run() as run_id:
-            tracker.log_metrics({name: value})
-            runs[str(value)] = run_id
-    for mode, expected in (("min", "0.25"), ("max", "0.75")):
+    runs = log_every_name(tracker, [0.5, 0.25, 0.75, math.nan])
+    looked_at = set(list(dict.fromkeys(runs.values()))[-2:])
+    for name, (mode, expected) in itertools.product(AWKWARD_NAMES, (("min", "0.25"), ("max", "0.75"))):
         best = tracker.get_best_run(name, mode=mode)
-        assert best is not None
-        assert (best["run_id"], best["lacking"]) == (runs[expected], [runs["nan"]])
+        assert best is not None, name
+        assert best["run_id"] == runs[name, expected], name
+        assert set(best["lacking"]) == {runs[name, "nan"]} & looked_at, name
     assert tracker.get_best_run("never logged") is None
 
 
-@pytest.mark.parametrize("looked_at", [2, 2000])
-def test_infinities_are_never_best(tracker: MLflowTracker, looked_at: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("holdfast.tracking.best._LOOKED_AT", looked_at)
+def test_infinities_are_never_best(tracker: MLflowTracker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("holdfast.tracking.best._ASKED_FOR", 2)
     assert log_each(tracker, "only", [math.inf, math.inf, math.nan])
-    assert tracker.get_best_run("only") is None
-    assert tracker.get_best_run("only", mode="max") is None
     runs = log_each(tracker, "loss", [1.0, 2.0, *[math.inf] * 3, *[-math.inf] * 3])
-    for mode, expected in (("min", 0), ("max", 1)):
+    for looked_at, mode in itertools.product((2, 2000), ("min", "max")):
+        monkeypatch.setattr("holdfast.tracking.best._LOOKED_AT", looked_at)
+        assert tracker.get_best_run("only", mode=mode) is None
         best = tracker.get_best_run("loss", mode=mode)
         assert best is not None
+        expected = 0 if mode == "min" else 1
         assert (best["run_id"], best["metric_value"]) == (runs[expected], [1.0, 2.0][expected])
         assert set(best["lacking"]) >= set(runs[-2:])
 

@@ -16,6 +16,9 @@ from holdfast.backend import fluent
 from holdfast.errors import BackendError, HoldfastError, RunStateError
 from holdfast.lifecycle import run_guard
 
+# Whose a run is, this process knows; what its store needs differs between a database and a server.
+pytestmark = pytest.mark.backends("sqlite", "http")
+
 
 @pytest.fixture
 def tracker(tracking_uri: str, unique: str, tmp_path: Path) -> MLflowTracker:

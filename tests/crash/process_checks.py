@@ -50,7 +50,7 @@ def killed(action: Callable[[], object]) -> bool:
     return status != 0
 
 
-def wait_until(is_true: Callable[[], bool], timeout_s: float = 30.0) -> None:
+def wait_until(is_true: Callable[[], bool], timeout_s: float = 60.0) -> None:
     """Poll."""
     deadline = time.monotonic() + timeout_s
     while not is_true():

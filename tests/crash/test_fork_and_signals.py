@@ -80,7 +80,7 @@ def test_a_child_does_not_keep_its_parents_lease(journal: ProcessJournal) -> Non
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
     try:
-        wait_until(lambda: life_of(journal.paths, name) is Life.GONE, timeout_s=5.0)
+        wait_until(lambda: life_of(journal.paths, name) is Life.GONE)
     finally:
         os.close(hold_write)
 

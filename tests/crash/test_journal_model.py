@@ -16,4 +16,4 @@ def test_a_fault_at_every_operation(check: str) -> None:
 
 @pytest.mark.timeout(3600 if IS_LONG else 300)
 def test_random_histories() -> None:
-    run_state_machine_as_test(JournalMachine, settings=bounded(4000 if IS_LONG else 300, 60 if IS_LONG else 40))
+    run_state_machine_as_test(JournalMachine, settings=bounded(4000 if IS_LONG else 120, 60 if IS_LONG else 40))

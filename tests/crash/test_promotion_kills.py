@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 
@@ -11,12 +12,16 @@ from promoting import Place, begin, check, finished_by_the_next_call, promote_an
 from holdfast.core.stages import Stage
 from holdfast.registry.changes.moving import Mover
 
+# Behind "http" is PostgreSQL.
+STORES = ["sqlite", "postgresql", "http"] if os.environ.get("HOLDFAST_LONG_TESTS") else ["sqlite", "http"]
+
 
 @pytest.fixture
 def place(tracking_uri: str, unique: str, tmp_path: Path) -> Place:
     return begin(tracking_uri, tmp_path, unique, 2)
 
 
+@pytest.mark.parametrize("tracking_uri", STORES, indirect=True)
 def test_killed_before_each_call(place: Place) -> None:
     """Each child dies one call later than the one before it; the last one comes to its end."""
     steps = range(100) if not place.uri.startswith("http") else range(0, 100, 2)

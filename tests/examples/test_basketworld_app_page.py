@@ -44,7 +44,7 @@ def browser() -> Iterator[Browser]:
 def page(browser: Browser, address: str) -> Iterator[Page]:
     """A page with a game of policy 3 against policy 1; it fails the test if anything is logged as wrong."""
     context = browser.new_context(viewport={"width": 1280, "height": 800}, accept_downloads=True)
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(60_000)
     page = context.new_page()
     wrong: list[str] = []
     page.on("pageerror", lambda error: wrong.append(str(error)))
@@ -100,7 +100,7 @@ def test_watch_step_back_and_replay(page: Page) -> None:
     page.fill("#speed", "5")
     page.click("#first")  # replays from the start, and goes on
     page.wait_for_selector("#play:text('Pause')")
-    page.wait_for_selector("body[data-episode='2']", timeout=20_000)
+    page.wait_for_selector("body[data-episode='2']", timeout=60_000)
     page.click("#play")
     assert page.inner_text("#play") == "Play"
 
@@ -148,7 +148,7 @@ def test_chances_quality_and_chart_are_shown(page: Page) -> None:
     assert page.locator("#court .arrow").count() == 0
     page.fill("#speed", "5")
     page.click("#play")
-    page.wait_for_selector("body[data-episode='3']", timeout=20_000)
+    page.wait_for_selector("body[data-episode='3']", timeout=60_000)
     page.click("#play")
     page.click("#show-chart")
     assert page.is_visible("#legend")

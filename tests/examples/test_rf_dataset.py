@@ -42,7 +42,7 @@ def _start(tmp_path: Path, counts: SceneCounts, workers: int) -> subprocess.Pope
     return subprocess.Popen([sys.executable, script, tmp_path / "sets", *numbers], stdout=subprocess.PIPE, text=True)
 
 
-def _await(condition: Callable[[], object], limit_s: float = 30.0) -> None:
+def _await(condition: Callable[[], object], limit_s: float = 60.0) -> None:
     end = time.monotonic() + limit_s
     while not condition():
         assert time.monotonic() < end, "it did not happen in time"
@@ -123,7 +123,7 @@ def test_killed_build_leaves_nothing_whole(tmp_path: Path) -> None:
 def test_two_builds_at_once(tmp_path: Path) -> None:
     counts = SceneCounts(40, 20, 20)
     processes = [_start(tmp_path, counts, workers=1) for _ in range(2)]
-    said = [process.communicate(timeout=60)[0].strip() for process in processes]
+    said = [process.communicate(timeout=120)[0].strip() for process in processes]
     assert sorted(said) == ["False", "True"]
     own = build(CONFIG, 1, counts, tmp_path / "own", workers=1)
     assert _equal(tmp_path / "sets" / own.key, own.folder)
