@@ -63,6 +63,11 @@ class RunningMlflow:
     artifacts: str
 
 
+def _account(fields: dict[str, Any]) -> Account:
+    """Return an account as the worker that started the server wrote it; JSON knows no tuples."""
+    return Account(**{**fields, "buckets": tuple(fields["buckets"])})
+
+
 @pytest.fixture(scope="session")
 def postgres(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> PostgresAccess:
     """A PostgreSQL server for the session. A test that stops or kills one starts its own `PostgresServer`."""
@@ -86,7 +91,7 @@ def s3_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
             yield server.access
 
     def restore(fields: dict[str, Any]) -> S3Access:
-        return S3Access(fields["endpoint_url"], Account(**fields["admin"]))
+        return S3Access(fields["endpoint_url"], _account(fields["admin"]))
 
     return shared(request.config, tmp_path_factory, "s3", serve, restore)
 
@@ -113,7 +118,7 @@ def rclone_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
             yield server.access
 
     def restore(fields: dict[str, Any]) -> RcloneAccess:
-        return RcloneAccess(fields["endpoint_url"], Account(**fields["account"]))
+        return RcloneAccess(fields["endpoint_url"], _account(fields["account"]))
 
     return shared(request.config, tmp_path_factory, "rclone", serve, restore)
 
