@@ -15,7 +15,7 @@ import pytest
 # What the tests of clean-up share lies with them in the tier of real servers.
 sys.path.insert(0, str(Path(__file__).parent.parent / "integration"))
 
-from gc_world import NOW, GcWorld, in_bucket
+from gc_world import NOW, GcWorld, on, whole, world_for
 from process_checks import killed
 
 from holdfast.core.cleanup.plan import Plan
@@ -24,10 +24,8 @@ from holdfast.journal.line_file import LineFile
 from holdfast.maintenance import applying
 from holdfast.maintenance.ledger import home_of, ledgers_in
 from holdfast.maintenance.undoing import undo
-from holdfast.testing import S3Access as Server
 
 LONG = bool(os.environ.get("HOLDFAST_LONG_TESTS"))
-pytestmark = [pytest.mark.timeout(280), pytest.mark.skipif(not LONG, reason="takes minutes: make test-long")]
 TRASH = replace(NOW, trash=True, retention=(RetentionRule(keep_last=2),))
 PURGE = replace(NOW, orphans=True, retention=(RetentionRule(keep_last=2),))
 
@@ -72,11 +70,7 @@ def apply_and_die(world: GcWorld, plan: Plan, at: int, after: bool, commits: boo
         steps.watch(os, "unlink")
         if commits:
             steps.watch(Connection, "_commit_impl")
-        steps.watch(
-            botocore.endpoint.Endpoint,
-            "_send",
-            lambda _, request: request.method == "DELETE" or "?delete" in request.url,
-        )
+        steps.watch(botocore.endpoint.Endpoint, "_send", _deletes)
         applying._CHUNK = 4
         world.forget().apply(plan)
 
@@ -92,33 +86,30 @@ def scene(world: GcWorld, rules: CleanupRules) -> Plan:
     return world.plan(rules)
 
 
-def kills(total: int) -> list[tuple[int, bool]]:
+def kills(total: int, few: slice) -> list[tuple[int, bool]]:
     """Return at which steps to kill: all where tests may take long, else a few of them."""
     every = [(at, after) for at in range(1, total) for after in (False, True)]
-    return every if LONG else every[1::9]
+    return every if LONG else every[few]
 
 
-@pytest.fixture(params=["local", "unversioned", "versioned"])
-def world(request: pytest.FixtureRequest, sqlite_uri: str, tmp_path: Path) -> GcWorld:
-    if request.param == "local":
-        return GcWorld(tmp_path / "project", sqlite_uri, str(tmp_path / "root"))
-    server: Server = request.getfixturevalue("s3_server")
-    return in_bucket(server, tmp_path / "project", sqlite_uri, request.param == "versioned")
+@pytest.fixture
+def world(request: pytest.FixtureRequest) -> GcWorld:
+    return world_for(request)
 
 
+@on("local", "versioned", *(["unversioned"] if LONG else []))
 def test_killed_again_and_again(world: GcWorld) -> None:
     """Each child dies a few steps later than the one before it, in what the others have begun."""
     plan = scene(world, PURGE)
     gone = {item.id for item in plan.items if item.kind == "run"}
     deaths = 0
-    for at, after in kills(60):
+    for at, after in kills(60, slice(5, None, 14)):
         if not apply_and_die(world, plan, at, after):
             break
         deaths += 1
-        for run_id in gone:
-            # No files without the row that names them.
-            has_files = any(run_id in path for path in world.readable())
-            assert not has_files or world.rows_naming(run_id)["runs"] == 1
+        # No files without the row that names them.
+        rows = {row[0] for row in world.dump()["runs"]}
+        assert not any(world.left_of([run_id]) for run_id in gone - rows)
     assert deaths >= 2
     outcome = world.apply(plan)
     assert (outcome.error, outcome.refused, outcome.left) == (None, (), 0)
@@ -128,24 +119,33 @@ def test_killed_again_and_again(world: GcWorld) -> None:
     assert world.plan(PURGE).items == ()
 
 
-@pytest.mark.parametrize(("at", "after"), [(4, True), (6, False)] if not LONG else [*kills(16)])
-def test_killed_once_in_the_trash(s3_server: Server, sqlite_uri: str, tmp_path: Path, at: int, after: bool) -> None:
+@on("versioned")
+@pytest.mark.parametrize(("at", "after"), kills(17, slice(7, None, 11)))
+def test_killed_once_in_the_trash(world: GcWorld, at: int, after: bool) -> None:
     """Undone at once, or gone on with and then undone: all is as it was."""
-    world = in_bucket(s3_server, tmp_path / "project", sqlite_uri, versioned=True)
     plan = scene(world, TRASH)
     seen, runs = world.readable(), active(world)
-    for goes_on in (False, True):
-        was_killed = apply_and_die(world, plan, at, after, commits=False)
-        if goes_on:
-            outcome = world.apply(plan)
-            assert (outcome.error, outcome.refused, outcome.skipped, outcome.left) == (None, (), (), 0)
-            assert len(world.readable()) == 4
-        ledger = ledgers_in(home_of(world.project()))[-1]
-        assert was_killed or LONG
-        if ledger.hides_anything():
-            done = undo(world.project(), ledger.gc_id)
-            assert (done.failures, done.error) == ((), None)
-        assert (world.readable(), active(world)) == (seen, runs)
+    apply_and_die(world, plan, at, after, commits=False)
+    undo_all(world)
+    assert (world.readable(), active(world)) == (seen, runs)
+    apply_and_die(world, plan, at, after, commits=False)
+    ledgers = ledgers_in(home_of(world.project()))
+    was_finished = bool(ledgers) and not ledgers[-1].noted.undone and ledgers[-1].noted.is_finished
+    outcome = world.apply(plan)
+    if was_finished:  # killed after its last line: there is nothing left that could be done
+        assert ({one.item for one in outcome.skipped}, outcome.done) == (set(plan.items), ())
+    else:
+        assert whole(outcome, plan)
+    assert len(world.readable()) == 4
+    undo_all(world)
+    assert (world.readable(), active(world)) == (seen, runs)
+
+
+def undo_all(world: GcWorld) -> None:
+    """Undo what the last clean-up that hid anything has hidden, if one has."""
+    if any(one.hides_anything() and not one.noted.undone for one in ledgers_in(home_of(world.project()))):
+        done = undo(world.project())
+        assert (done.failures, done.error) == ((), None)
 
 
 def active(world: GcWorld) -> set[str]:

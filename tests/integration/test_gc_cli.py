@@ -1,4 +1,4 @@
-"""`holdfast gc`: what it shows, asks, writes, prints, and with which code it ends."""
+"""`holdfast gc`: what it shows, asks, does and prints, and with which code it ends."""
 
 from __future__ import annotations
 
@@ -6,82 +6,25 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
+from gc_calls import ALL, EVERYTHING, add_production, add_run, code, files, gc, run_ids, store_in, use
 from mlflow import MlflowClient
-from typer.testing import CliRunner, Result
 
-from holdfast.cli.app import app
-from holdfast.core.cleanup.plan import from_text
-from holdfast.errors import CredentialsError, HoldfastError, InvalidInputError, NotFoundError
+from holdfast.errors import InvalidInputError, NotFoundError, SettingsError
 from holdfast.testing import S3Access
-
-Gc = Callable[..., Result]
-ALL = ("--older-than", "0s", "--grace", "0s")
-
-
-@pytest.fixture
-def gc() -> Gc:
-    def call(*arguments: str, **how: Any) -> Result:
-        done = CliRunner().invoke(app, ["gc", *arguments], **how)
-        if done.exception is not None and not isinstance(done.exception, SystemExit | HoldfastError):
-            raise done.exception
-        return done
-
-    return call
 
 
 @pytest.fixture
 def client(sqlite_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
-    """A store whose experiment keeps its files in a folder."""
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", sqlite_uri)
-    client = MlflowClient(sqlite_uri)
-    client.create_experiment("old", artifact_location=str(tmp_path / "files" / "old"))
-    return client
-
-
-def add_run(client: MlflowClient, name: str = "run", experiment: str = "old", is_deleted: bool = True) -> str:
-    found = client.get_experiment_by_name(experiment)
-    assert found is not None
-    run = client.create_run(found.experiment_id, run_name=name)
-    client.log_text(run.info.run_id, "content", "a.txt")
-    client.set_terminated(run.info.run_id)
-    if is_deleted:
-        client.delete_run(run.info.run_id)
-    return str(run.info.run_id)
-
-
-def add_production(client: MlflowClient) -> str:
-    """Register what a run has, and delete that run."""
-    run_id = add_run(client, "champion", is_deleted=False)
-    client.create_registered_model("fraud")
-    client.create_model_version("fraud", f"{client.get_run(run_id).info.artifact_uri}", run_id)
-    client.set_registered_model_alias("fraud", "champion", "1")
-    client.delete_run(run_id)
-    return run_id
-
-
-def run_ids(client: MlflowClient) -> set[str]:
-    experiments = [found.experiment_id for found in client.search_experiments(view_type=3)]
-    return {run.info.run_id for run in client.search_runs(experiments, run_view_type=3)}
-
-
-def files(tmp_path: Path) -> list[str]:
-    return sorted(path.parts[-3] for path in (tmp_path / "files").rglob("*") if path.is_file())
-
-
-def code(done: Result) -> int:
-    """Return the code that the process would end with."""
-    return done.exception.exit_code if isinstance(done.exception, HoldfastError) else done.exit_code
+    return store_in(tmp_path, sqlite_uri, monkeypatch)
 
 
 # -- showing ---------------------------------------------------------------------------
 
 
-def test_a_plan_says_what_why_how_large_and_what_is_protected(gc: Gc, client: MlflowClient, tmp_path: Path) -> None:
+def test_a_plan_says_what_why_how_large_and_what_is_protected(client: MlflowClient, tmp_path: Path) -> None:
     gone, kept, alive = add_run(client, "loser"), add_production(client), add_run(client, is_deleted=False)
     for arguments in (ALL, (*ALL, "--dry-run")):
         done = gc(*arguments)
@@ -98,7 +41,7 @@ def test_a_plan_says_what_why_how_large_and_what_is_protected(gc: Gc, client: Ml
     assert not Path(".holdfast").exists()
 
 
-def test_what_is_young_stays_by_default(gc: Gc, client: MlflowClient) -> None:
+def test_what_is_young_stays_by_default(client: MlflowClient) -> None:
     add_run(client)
     assert "Nothing is to be cleaned up." in gc().stdout
     Path("pyproject.toml").write_text('[tool.holdfast.gc]\nolder-than = "0s"\ngrace = "0s"\n')
@@ -106,7 +49,7 @@ def test_what_is_young_stays_by_default(gc: Gc, client: MlflowClient) -> None:
     assert "Nothing is to be cleaned up." in gc("--older-than", "1m").stdout
 
 
-def test_a_plan_as_json_is_one_document(gc: Gc, client: MlflowClient, sqlite_uri: str) -> None:
+def test_a_plan_as_json_is_one_document(client: MlflowClient, sqlite_uri: str) -> None:
     gone, kept = add_run(client, "loser"), add_production(client)
     told = json.loads(gc(*ALL, "--json").stdout)
     assert told["status"] == "planned"
@@ -121,7 +64,7 @@ def test_a_plan_as_json_is_one_document(gc: Gc, client: MlflowClient, sqlite_uri
     assert (told["troubles"], told["outcome"]) == ([], None)
 
 
-def test_only_so_many_lines_are_shown(gc: Gc, client: MlflowClient) -> None:
+def test_only_so_many_lines_are_shown(client: MlflowClient) -> None:
     names = {add_run(client, f"run-{number}") for number in range(5)}
     shown = gc(*ALL, "--limit-shown", "2").stdout
     assert sum(name in shown for name in names) == 2
@@ -130,7 +73,7 @@ def test_only_so_many_lines_are_shown(gc: Gc, client: MlflowClient) -> None:
     assert len(json.loads(gc(*ALL, "--limit-shown", "2", "--json").stdout)["plan"]["items"]) == 5
 
 
-def test_experiments_and_runs_narrow_it(gc: Gc, client: MlflowClient, tmp_path: Path) -> None:
+def test_experiments_and_runs_narrow_it(client: MlflowClient, tmp_path: Path) -> None:
     client.create_experiment("other", artifact_location=str(tmp_path / "files" / "other"))
     one, two, other = add_run(client), add_run(client), add_run(client, experiment="other")
     alive = add_run(client, is_deleted=False)
@@ -152,7 +95,7 @@ def test_experiments_and_runs_narrow_it(gc: Gc, client: MlflowClient, tmp_path: 
 
 
 def test_applying_asks_and_says_what_it_did(
-    gc: Gc, client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gone, kept = add_run(client), add_production(client)
     refused = gc(*ALL, "--apply")  # a script that forgot --yes neither hangs nor deletes
@@ -172,7 +115,22 @@ def test_applying_asks_and_says_what_it_did(
     assert "Nothing is to be cleaned up." in gc(*ALL, "--apply").stdout  # and nothing is asked
 
 
-def test_applying_as_json(gc: Gc, client: MlflowClient) -> None:
+def test_ctrl_c_at_the_question_is_told_from_no_answer(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(_: object) -> str:
+        raise KeyboardInterrupt
+
+    gone = add_run(client)
+    monkeypatch.setattr("typer.testing._NamedTextIOWrapper.isatty", lambda _: True)
+    with monkeypatch.context() as patch:
+        patch.setattr("typer.testing._NamedTextIOWrapper.__next__", interrupt)
+        done = gc(*ALL, "--apply")
+    assert done.exit_code == 130
+    assert "nothing was deleted" in done.stderr
+    assert gc(*ALL, "--apply", input="").exit_code == 1
+    assert run_ids(client) == {gone}
+
+
+def test_applying_as_json(client: MlflowClient) -> None:
     gone = add_run(client)
     told = json.loads(gc(*ALL, "--apply", "--yes", "--json").stdout)
     assert told["status"] == "applied"
@@ -185,7 +143,7 @@ def test_applying_as_json(gc: Gc, client: MlflowClient) -> None:
 
 
 def test_the_tracking_uri_overrides_the_settings(
-    gc: Gc, client: MlflowClient, sqlite_uri: str, monkeypatch: pytest.MonkeyPatch
+    client: MlflowClient, sqlite_uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gone = add_run(client)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
@@ -194,7 +152,24 @@ def test_the_tracking_uri_overrides_the_settings(
     assert gone not in run_ids(client)
 
 
-def test_a_stop_between_two_things_is_told(gc: Gc, client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_database_by_the_option_of_mlflow_gc(
+    client: MlflowClient, sqlite_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_run(client)
+    done = gc(*ALL, "--backend-store-uri", f"sqlite:///{tmp_path}/other.db")
+    assert isinstance(done.exception, InvalidInputError)
+    assert "--tracking-uri" in done.exception.hint
+    assert gc(*ALL, "--backend-store-uri", sqlite_uri).exit_code == 0
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    assert "1 run" in gc(*ALL, "--backend-store-uri", sqlite_uri, "--apply", "--yes").output
+    assert run_ids(client) == set()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    done = gc(*ALL, "--backend-store-uri", f"sqlite:///{tmp_path}/none.db")
+    assert isinstance(done.exception, NotFoundError)
+    assert not (tmp_path / "none.db").exists()
+
+
+def test_a_stop_between_two_things_is_told(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
     from holdfast.artifacts.transfer import Silent
 
     class Impatient(Silent):
@@ -210,7 +185,7 @@ def test_a_stop_between_two_things_is_told(gc: Gc, client: MlflowClient, monkeyp
     done = gc(*ALL, "--apply", "--yes")
     assert done.exit_code == 130
     assert "ending after what is under way" in done.stderr
-    assert "1 item of 1 were not begun" in done.stderr
+    assert "1 item of 1 was not finished; the same command goes on" in done.stderr
     assert gone in run_ids(client)
     monkeypatch.undo()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", client.tracking_uri)
@@ -218,76 +193,10 @@ def test_a_stop_between_two_things_is_told(gc: Gc, client: MlflowClient, monkeyp
     assert gone not in run_ids(client)
 
 
-# -- plans as files --------------------------------------------------------------------
-
-
-def test_a_plan_is_written_kept_and_applied(gc: Gc, client: MlflowClient, tmp_path: Path) -> None:
-    first, second = add_run(client, "first"), add_run(client, "second")
-    done = gc(*ALL, "--plan", "my plan")
-    assert done.exit_code == 0
-    assert "holdfast gc --apply --plan 'my plan'" in done.stderr
-    path = Path("my plan")
-    assert path.stat().st_mode & 0o777 == 0o600
-    assert {item.id for item in from_text(path.read_text()).items} == {first, second}
-    client.restore_run(second)
-    later = add_run(client, "later")
-    done = gc("--apply", "--plan", "my plan", "--yes")
-    assert done.exit_code == 0, done.output
-    assert "restored" in done.stdout
-    assert run_ids(client) == {second, later}
-    assert files(tmp_path) == sorted([second, later])
-    assert gc(*ALL, "--plan", "my plan").exit_code == 0  # a plan takes the place of a plan
-    assert {item.id for item in from_text(path.read_text()).items} == {later}
-    assert [found.name for found in Path().iterdir() if found.name.startswith(".holdfast-plan")] == []
-
-
-def test_a_plan_through_a_pipe(gc: Gc, client: MlflowClient) -> None:
-    gone = add_run(client)
-    text = gc(*ALL, "--plan", "-").stdout
-    assert [item.id for item in from_text(text).items] == [gone]
-    assert gc("--apply", "--plan", "-", "--yes", input=text).exit_code == 0
-    assert run_ids(client) == set()
-
-
-def test_a_plan_takes_the_place_of_nothing_else(gc: Gc, client: MlflowClient) -> None:
-    for content in ("keep me", '{"plan": "something else"}\n', "\0\1"):
-        Path("file").write_text(content)
-        done = gc(*ALL, "--plan", "file")
-        assert isinstance(done.exception, InvalidInputError)
-        assert "is no plan" in done.exception.message
-        assert Path("file").read_text() == content
-    Path("file").write_text("")  # as `mktemp` makes one
-    assert gc(*ALL, "--plan", "file").exit_code == 0
-    assert from_text(Path("file").read_text()).items == ()
-    for name in (".", "", "missing/plan"):
-        assert isinstance(gc(*ALL, "--plan", name).exception, InvalidInputError)
-
-
-def test_a_plan_that_was_edited_cut_or_is_none_is_refused(gc: Gc, client: MlflowClient) -> None:
-    gone = add_run(client)
-    gc(*ALL, "--plan", "plan")
-    text = Path("plan").read_text()
-    for broken in (text.replace("purge", "trash"), text[:-20], text.split("\n", 1)[1], "", "{}\n", "\0", text * 2):
-        Path("plan").write_text(broken)
-        done = gc("--apply", "--plan", "plan", "--yes")
-        assert code(done) == 2
-        assert isinstance(done.exception, InvalidInputError)
-    assert code(gc("--apply", "--plan", "nowhere", "--yes")) == 2
-    assert run_ids(client) == {gone}
-
-
-def test_what_contradicts_a_plan_is_refused(gc: Gc, client: MlflowClient) -> None:
-    gc("--plan", "plan")
-    for option in ("--older-than 0s", "--grace 1d", "--orphans", "--retention", "--trash", "-e old", "--run-ids a"):
-        done = gc("--apply", "--plan", "plan", "--yes", *option.split())
-        assert done.exit_code == 2
-        assert "contradicts" in done.output
-
-
 # -- what cannot be --------------------------------------------------------------------
 
 
-def test_an_age_that_is_none(gc: Gc) -> None:
+def test_an_age_that_is_none() -> None:
     for age in ("30", "-1d", "1e9d", "", "d", "1d ago", "30D", "9999999999d", "nan", "1s1d"):
         option = "--older-than" if len(age) % 2 else "--grace"
         done = gc(option, age, "--apply", "--yes")
@@ -297,7 +206,7 @@ def test_an_age_that_is_none(gc: Gc) -> None:
     assert isinstance(gc("--grace", "30", "--schedule").exception, InvalidInputError)
 
 
-def test_an_empty_variable_does_not_mean_all(gc: Gc, client: MlflowClient) -> None:
+def test_an_empty_variable_does_not_mean_all(client: MlflowClient) -> None:
     gone = add_run(client)
     for option in ("--run-ids", "-e", "--tracking-uri", "--backend-store-uri", "--artifacts-destination"):
         for value in ("", " "):
@@ -306,7 +215,7 @@ def test_an_empty_variable_does_not_mean_all(gc: Gc, client: MlflowClient) -> No
     assert run_ids(client) == {gone}
 
 
-def test_options_that_contradict_each_other(gc: Gc, client: MlflowClient) -> None:
+def test_options_that_contradict_each_other(client: MlflowClient) -> None:
     for arguments in (
         ["--dry-run", "--apply"],
         ["--json", "--plan", "-"],
@@ -319,20 +228,20 @@ def test_options_that_contradict_each_other(gc: Gc, client: MlflowClient) -> Non
         assert gc(*arguments).exit_code == 2, arguments
 
 
-def test_an_experiment_that_there_is_not(gc: Gc, client: MlflowClient) -> None:
+def test_an_experiment_that_there_is_not(client: MlflowClient) -> None:
     done = gc("-e", "nowhere")
     assert isinstance(done.exception, NotFoundError)
     assert "nowhere" in done.exception.message
 
 
-def test_a_store_that_there_is_not(gc: Gc, tmp_path: Path) -> None:
+def test_a_store_that_there_is_not(tmp_path: Path) -> None:
     done = gc("--tracking-uri", f"sqlite:///{tmp_path}/none.db")
     assert isinstance(done.exception, NotFoundError)
     assert not (tmp_path / "none.db").exists()
 
 
 def test_a_server_that_is_away_is_tried_again_later(
-    gc: Gc, canary: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    canary: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     done = gc("--tracking-uri", f"http://me:{canary}@127.0.0.1:9")
@@ -340,7 +249,7 @@ def test_a_server_that_is_away_is_tried_again_later(
     assert canary not in f"{done.output}{done.exception}{caplog.text}"
 
 
-def test_there_is_no_trash_in_a_folder(gc: Gc, client: MlflowClient, tmp_path: Path) -> None:
+def test_there_is_no_trash_in_a_folder(client: MlflowClient, tmp_path: Path) -> None:
     gone = add_run(client)
     done = gc(*ALL, "--trash", "--apply", "--yes")
     assert done.exit_code == 1, done.output
@@ -350,7 +259,7 @@ def test_there_is_no_trash_in_a_folder(gc: Gc, client: MlflowClient, tmp_path: P
 
 
 def test_what_could_not_be_looked_at_is_told(
-    gc: Gc, client: MlflowClient, s3_server: S3Access, unique: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    client: MlflowClient, s3_server: S3Access, unique: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     use(s3_server, unique, monkeypatch, EVERYTHING)
     client.create_experiment("lost", artifact_location="s3://no-such-bucket-here/lost")
@@ -368,138 +277,30 @@ def test_what_could_not_be_looked_at_is_told(
     assert [item["id"] for item in told["outcome"]["done"]] == [gone]
     assert run_ids(client) == {lost}
     assert files(tmp_path) == []
+    for arguments in ((), ("--apply",)):
+        shown = gc(*ALL, *arguments)
+        assert shown.exit_code == 1
+        assert "Nothing could be planned: 1 place could not be looked at" in shown.stdout
 
 
-# -- the log, and taking it back ---------------------------------------------------------
+def test_retention_without_anything_to_keep_is_told(client: MlflowClient) -> None:
+    add_run(client, is_deleted=False)
+    done = gc(*ALL, "--retention")
+    assert done.exit_code == 0
+    assert "there are no rules in [tool.holdfast.gc]" in done.stderr
+    rule = '[[tool.holdfast.gc.rules]]\nname = "{}"\nexperiments = ["{}"]\nkeep-last = 5\n'
+    Path("pyproject.toml").write_text(rule.format("sweeps", "swep-*") + rule.format("olds", "ol*"))
+    told = gc(*ALL, "--retention").stderr
+    assert "retention rule sweeps takes nothing: there is no experiment 'swep-*'" in told
+    assert "olds" not in told
+    assert len(json.loads(gc(*ALL, "--retention", "--json").stdout)["plan"]["told"]) == 1
+    assert "sweeps" not in gc(*ALL).stderr
 
 
-EVERYTHING = {"Effect": "Allow", "Action": "s3:*", "Resource": ["arn:aws:s3:::*"]}
-
-
-def use(server: S3Access, account: str, monkeypatch: pytest.MonkeyPatch, *statements: Mapping[str, Any]) -> None:
-    made = server.add_account(account, policy={"Version": "2012-10-17", "Statement": list(statements)})
-    monkeypatch.setenv("MLFLOW_AWS_ACCESS_KEY_ID", made.access_key_id)
-    monkeypatch.setenv("MLFLOW_AWS_SECRET_ACCESS_KEY", made.secret_access_key)
-    monkeypatch.setenv("MLFLOW_S3_ENDPOINT_URL", server.endpoint_url)
-
-
-@pytest.fixture
-def versioned(
-    client: MlflowClient, s3_server: S3Access, unique: str, monkeypatch: pytest.MonkeyPatch
-) -> tuple[Any, str]:
-    """A bucket that keeps versions, in which the experiment `kept` has its files."""
-    bucket = f"gc-{unique[-8:]}"
-    use(s3_server, unique, monkeypatch, EVERYTHING)
-    admin = s3_server.client()
-    admin.create_bucket(Bucket=bucket)
-    admin.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
-    client.create_experiment("kept", artifact_location=f"s3://{bucket}/kept")
-    return admin, bucket
-
-
-def visible(versioned: tuple[Any, str]) -> list[str]:
-    admin, bucket = versioned
-    return [found["Key"] for found in admin.list_objects_v2(Bucket=bucket).get("Contents", ())]
-
-
-def add_stored(client: MlflowClient, versioned: tuple[Any, str], count: int = 2) -> str:
-    admin, bucket = versioned
-    run_id = client.create_run(client.get_experiment_by_name("kept").experiment_id).info.run_id  # type: ignore[union-attr]
-    for number in range(count):
-        admin.put_object(Bucket=bucket, Key=f"kept/{run_id}/artifacts/{number}", Body=b"content")
-    client.set_terminated(run_id)
-    client.delete_run(run_id)
-    return str(run_id)
-
-
-def test_trash_undo_and_the_log(gc: Gc, client: MlflowClient, versioned: tuple[Any, str]) -> None:
-    run_id = add_stored(client, versioned)
-    before = visible(versioned)
-    assert code(gc("undo")) == 2
-    assert "There was no clean-up" in gc("log").stdout
-    done = gc(*ALL, "--trash", "--apply", "--yes")
-    assert done.exit_code == 0, done.output
-    assert "Reclaimed: 0 bytes" in done.stdout
-    assert visible(versioned) == []
-    assert run_ids(client) == {run_id}
-    (told,) = json.loads(gc("log", "--json").stdout)
-    assert (told["hidden"], told["undone"], told["counts"]["done"]) == (2, False, 1)
-    assert told["gc_id"] in done.stderr
-    keys = gc("log", told["gc_id"], "--keys").stdout.splitlines()
-    assert sorted(line.split("\t")[1].partition("/kept/")[2] for line in keys) == [key[5:] for key in before]
-    assert {line.split("\t")[0] for line in keys} == {"hidden"}
-    back = gc("undo", told["gc_id"])
-    assert back.exit_code == 0, back.output
-    assert "2 objects can be seen again" in back.stdout
-    assert visible(versioned) == before
-    assert json.loads(gc("log", "--json").stdout)[0]["undone"] is True
-    assert "undone" in gc("log").stdout
-    assert code(gc("undo")) == 2  # there is nothing more
-
-
-def test_what_was_written_again_since_is_told(gc: Gc, client: MlflowClient, versioned: tuple[Any, str]) -> None:
-    admin, bucket = versioned
-    add_stored(client, versioned)
-    first, _ = visible(versioned)
-    gc(*ALL, "--trash", "--apply", "--yes")
-    admin.put_object(Bucket=bucket, Key=first, Body=b"new")
-    told = gc("undo", "--json")
-    assert told.exit_code == 1
-    document = json.loads(told.stdout)
-    assert document["objects"] == 1
-    assert [failure["code"] for failure in document["failures"]] == ["WrittenAgain"]
-    assert admin.get_object(Bucket=bucket, Key=first)["Body"].read() == b"new"
-
-
-def test_the_log_of_what_is_gone(gc: Gc, client: MlflowClient, versioned: tuple[Any, str]) -> None:
-    run_id = add_stored(client, versioned)
-    (gc_id,) = json.loads(gc(*ALL, "--apply", "--yes", "--json").stdout)["outcome"]["gc_id"].split()
-    shown = gc("log", gc_id)
-    assert shown.exit_code == 0
-    assert run_id in shown.stdout
-    assert "Deleted: 2 keys" in shown.stdout
-    told = json.loads(gc("log", gc_id, "--keys", "--json").stdout)
-    assert [(item["id"], item["how"]) for item in told["items"]] == [(run_id, "done")]
-    assert {key["what"] for key in told["keys"]} == {"deleted"}
-    assert all(key["version_id"] for key in told["keys"])
-    assert told["rows"]["runs"] == 1
-    assert code(gc("undo", gc_id)) == 2
-    assert code(gc("log", "20200101-000000-0000")) == 2
-
-
-def test_every_refused_key_is_named(
-    gc: Gc, client: MlflowClient, versioned: tuple[Any, str], s3_server: S3Access, unique: str,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    _, bucket = versioned
-    run_id = add_stored(client, versioned, 25)
-    deny = {"Effect": "Deny", "Action": "s3:DeleteObjectVersion", "Resource": f"arn:aws:s3:::{bucket}/*"}
-    use(s3_server, f"{unique}-2", monkeypatch, EVERYTHING, deny)
-    done = gc(*ALL, "--apply", "--yes")
-    assert done.exit_code == 1, done.output
-    assert "25 keys of 1 item were refused" in done.stderr
-    assert "and 5 more" in done.stdout
-    assert "AccessDenied" in done.stdout
-    assert run_ids(client) == {run_id}
-    assert len(visible(versioned)) == 25
-    told = json.loads(gc(*ALL, "--apply", "--yes", "--json").stdout)["outcome"]
-    assert len(told["refused"][0]["failures"]) == 25
-    lines = gc("log", told["gc_id"], "--keys").stdout.splitlines()
-    assert len([line for line in lines if line.startswith("refused\t")]) >= 25
-
-
-def test_keys_that_are_none(gc: Gc, client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLFLOW_AWS_ACCESS_KEY_ID", "half")
-    assert isinstance(gc(*ALL).exception, CredentialsError)
-
-
-def test_another_clean_up_is_under_way(gc: Gc, client: MlflowClient) -> None:
-    from holdfast.maintenance.ledger import taken
-
-    gone = add_run(client)
-    with taken(Path(".holdfast/gc").resolve()):
-        done = gc(*ALL, "--apply", "--yes")
-        assert done.exit_code == 3
-        assert "under way" in done.stderr
-        assert gc(*ALL).exit_code == 0  # looking is always allowed
-    assert run_ids(client) == {gone}
+def test_rules_that_are_not_valid_are_told_once(client: MlflowClient) -> None:
+    Path("pyproject.toml").write_text('[[tool.holdfast.gc.rules]]\nname = "a"\n')
+    refused = gc("--retention").exception
+    assert isinstance(refused, SettingsError)
+    assert refused.message.startswith("[tool.holdfast.gc] is not valid: rule 1 (a) would take every run")
+    assert (refused.message.count("not valid"), refused.message.count("mend")) == (1, 0)
+    assert refused.hint == "mend [tool.holdfast.gc]"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -45,3 +46,19 @@ def test_rows_go_from_the_database_of_the_server_and_of_no_other(
     files = [path for path in (tmp_path / "served").rglob("*") if path.is_file()]
     assert sum(kept[0] in str(path) for path in files) == 2
     assert not any(run_id in str(path) for path in files for run_id in gone)
+
+
+def test_a_destination_that_is_not_the_servers_is_refused(world: GcWorld, sqlite_uri: str, tmp_path: Path) -> None:
+    """All files would look as if they were gone already, and the rows would go; where no run has any, nothing shows."""
+    (tmp_path / "wrong" / "root").mkdir(parents=True)
+    wrong = Asked(NOW, backend_store_uri=sqlite_uri, artifacts_destination=str(tmp_path / "wrong"))
+    right = replace(wrong, artifacts_destination=str(tmp_path / "served"))
+    without = world.deleted(2, files={})
+    assert ids(survey(world.project(), wrong).plan.items) == set(without)
+    told = gone = world.deleted(1)
+    for _ in range(2):
+        with pytest.raises(SettingsError, match=f"run {told[0]} that are not below {tmp_path}/wrong"):
+            survey(world.project(), wrong)
+        told = world.runs(1)  # live ones are asked for first
+    found = survey(world.project(), right)
+    assert (found.troubles, ids(found.plan.items)) == ((), {*without, *gone})

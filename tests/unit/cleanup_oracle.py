@@ -292,6 +292,9 @@ class Oracle:
 
     def _is_clear(self, run: RunRecord, name: str) -> bool:
         place = f"{run.place}/{name}"
+        own = [one for one in self.objects if inside(one.address, place) and self.lies_at(one.address) == run.place]
+        if any(self.is_recent(one.modified_ms) for one in own if one.form not in (Form.MARKER, Form.UPLOAD)):
+            return False
         others = [one for one in self.things if one.name != (Kind.RUN, run.run_id) and one.name in self.staying]
         below = [*self.experiment_places(), *self.rules.roots]
         return not any(touch(place, one.place) for one in others) and not any(inside(one, place) for one in below)

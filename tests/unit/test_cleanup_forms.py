@@ -137,6 +137,7 @@ PLAN = Plan(
     5,
     CleanupRules(retention=(RetentionRule(tags=(("a", "b"),)),), roots=("s3://b",)),
     (Item(Kind.RUN, "r", "\u2028\udcff", "deleted", Action.PURGE, ("s3://b/r",), group="run/r"),),
+    store="http://mlflow:5000",
 )
 
 

@@ -7,7 +7,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from hypothesis import Phase, given, settings
+from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
 from holdfast.core.cleanup.garbage import make_plan
@@ -146,6 +146,7 @@ def _check_second(world: World) -> None:
     assert _plan(apply(plan.items, plan, world)).items == ()
 
 
+@example(18525610)
 @_EXAMPLES
 @given(_SEEDS)
 def test_a_plan_of_which_any_part_was_done_is_finished_by_the_next(seed: int) -> None:
@@ -161,7 +162,8 @@ def _check_begun(world: World, dice: random.Random) -> None:
     assert _in_words(set(world[1]) - set(begun[1]) - oracle.may_go()) == []
     finished, whole = _finished(begun), apply(plan.items, plan, world)
     assert _in_words(_lasting(whole) - _lasting(finished)) == []
-    assert _left(whole[0]) <= _left(finished[0])
+    left = {(kind, id_): is_active for kind, id_, is_active in _left(finished[0])}
+    assert [(kind, id_) for kind, id_, is_active in _left(whole[0]) if left.get((kind, id_), -1) < is_active] == []
     if _is_stable(world):
         # What proved that a root is this store's may be gone; then its orphans stay.
         end = Oracle(finished)

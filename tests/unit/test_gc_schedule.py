@@ -205,3 +205,35 @@ def test_a_schedule_takes_no_plan(arguments: list[str]) -> None:
     done = CliRunner().invoke(app, ["gc", "--schedule", *arguments])
     assert done.exit_code == 2
     assert "means nothing to --schedule" in done.output
+
+
+def warned(*arguments: str) -> str:
+    done = CliRunner().invoke(app, ["gc", "--schedule", *arguments], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.stderr.partition("warning: ")[2].partition(":")[0]
+
+
+def test_what_only_this_shell_has_is_named(monkeypatch: pytest.MonkeyPatch, canary: str) -> None:
+    assert warned() == ""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:{canary}@host")
+    monkeypatch.setenv("MLFLOW_AWS_ACCESS_KEY_ID", canary)
+    monkeypatch.setenv("MLFLOW_AWS_SECRET_ACCESS_KEY", canary)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "is not needed")
+    keys = "MLFLOW_AWS_ACCESS_KEY_ID, MLFLOW_AWS_SECRET_ACCESS_KEY"
+    assert warned() == warned("--json") == f"MLFLOW_TRACKING_URI, {keys}"
+    assert warned("--tracking-uri", "http://host") == keys  # the schedule says it itself
+    Path(".env").write_text(f"MLFLOW_TRACKING_URI=http://me:{canary}@host\n")
+    assert warned() == keys
+    Path(".env").write_text("MLFLOW_TRACKING_URI=http://other\n")
+    assert warned() == f"MLFLOW_TRACKING_URI, {keys}"
+
+
+def test_a_profile_of_this_shell_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "work")
+    assert warned() == "AWS_PROFILE"
+
+
+def test_settings_that_are_whole_with_this_shell_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path(".env").write_text("MLFLOW_AWS_ROLE_SESSION_NAME=me\n")  # of no role
+    monkeypatch.setenv("MLFLOW_AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/gc")
+    assert warned() == "MLFLOW_AWS_ROLE_ARN"

@@ -10,12 +10,22 @@ from typing import Any
 import pytest
 
 from holdfast.core.cleanup.places import PlaceMap
-from holdfast.core.cleanup.records import ExperimentRecord, Form, Need, RunRecord, State, StoredObject
+from holdfast.core.cleanup.records import (
+    ExperimentRecord,
+    Form,
+    ModelRecord,
+    Need,
+    RunRecord,
+    State,
+    StoredObject,
+    TraceRecord,
+    VersionRecord,
+)
 from holdfast.core.cleanup.rules import CleanupRules
 from holdfast.errors import HoldfastError, SettingsError
 from holdfast.maintenance import listing
 from holdfast.maintenance.asking import configured
-from holdfast.maintenance.listing import Findings, on_missing_disks
+from holdfast.maintenance.listing import Findings, on_empty_disks, on_missing_disks, worth_listing
 from holdfast.maintenance.scope import outermost, roots_of, scope_of
 from holdfast.maintenance.seen import home_of, with_ages
 from holdfast.settings import Settings, load_settings
@@ -80,6 +90,40 @@ def test_missing_disks(tmp_path: Path) -> None:
     places = [*(f"{place}/run/artifacts" for place in known), f"{tmp_path}/lost/9/run/artifacts", "s3://b/x"]
     found = on_missing_disks(places, experiments, f"{tmp_path}/project")
     assert [trouble.place for trouble in found] == [f"{tmp_path}/gone", f"{tmp_path}/lost"]
+
+
+def test_a_folder_that_is_empty_though_it_holds_files(tmp_path: Path) -> None:
+    root = tmp_path / "disk"
+    (root / "1").mkdir(parents=True)
+    gone = RunRecord("gone", "1", f"{root}/1/gone/artifacts", is_deleted=True)
+    wanted = [gone.place, "s3://b/x"]
+    model = ModelRecord("m-1", "1", f"{root}/1/models/m-1/artifacts", "live")
+
+    def found(*models: ModelRecord, runs: tuple[RunRecord, ...] = (gone,), **more: Any) -> list[str]:
+        return [trouble.place for trouble in on_empty_disks(wanted, State((experiment(1),), runs, models, **more))]
+
+    assert found(model) == found(replace(model, run_id="")) == [f"{root}/1"]
+    assert found(versions=(VersionRecord("net", 1, (f"{gone.place}/model",)),)) == [f"{root}/1"]
+    # These may be gone already, and a trace, like a run, may have no files.
+    assert found() == found(replace(model, is_deleted=True)) == found(replace(model, run_id="gone")) == []
+    assert found(traces=(TraceRecord("t-1", "1", f"{root}/1/traces/t-1"),)) == []
+    assert on_empty_disks(wanted, State((experiment(1, is_deleted=True),), (gone,), (model,))) == []
+    assert found(replace(model, place=f"{tmp_path}/other/models/m-1")) == found(replace(model, place="s3://b/y")) == []
+    (root / "1" / "any").touch()
+    assert found(model) == []
+
+
+def test_an_experiment_that_was_never_used(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    places = [f"{tmp_path}/there", f"{tmp_path}/gone", f"{tmp_path}/gone", "s3://b/r", "mlflow-artifacts:/1"]
+    experiments = tuple(experiment(number, place) for number, place in enumerate(places))
+    state = State(experiments, tuple(runs(2, 1)))
+    assert [item.experiment_id for item in worth_listing(state)] == ["0", "2", "3", "4"]
+    for used in (
+        State(experiments, models=(ModelRecord("m", "1", ""),)),
+        State(experiments, traces=(TraceRecord("t", "1"),)),
+    ):
+        assert "1" in [item.experiment_id for item in worth_listing(used)]
 
 
 # -- settings -------------------------------------------------------------------------

@@ -153,3 +153,20 @@ def test_stopping(holdings: Holdings, tmp_path: Path) -> None:
 
     with pytest.raises(OSError, match="no space"):
         holdings.remove(done.untried, str(tmp_path / "root"), full)
+
+
+@pytest.mark.parametrize("name", ["run", "run/artifacts"])
+def test_a_root_that_became_a_link(holdings: Holdings, tmp_path: Path, name: str) -> None:
+    """Moved to another disk, with a link in its place: the same files, by the same names."""
+    fill(tmp_path, ["run/artifacts/x", "run/artifacts/deep/y"])
+    root = tmp_path / "run" / "artifacts"
+    (root / "empty").mkdir()
+    found = listed(holdings, root)
+    (tmp_path / name).rename(tmp_path / "away")
+    (tmp_path / name).symlink_to(tmp_path / "away")
+    done = holdings.remove(found, str(root))
+    assert (done.removed, {failure.code for failure in done.failed} <= {"ELOOP", "ENOTDIR"}) == ((), True)
+    assert {Path(failure.address) for failure in done.failed} == {root / "x", root / "deep" / "y"}
+    holdings.prune(str(root), str(root.parent))
+    assert len(listed(holdings, (tmp_path / "away").resolve())) == 2
+    assert [path.name for path in (tmp_path / "away").rglob("empty")] == ["empty"]

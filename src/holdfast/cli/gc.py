@@ -141,8 +141,10 @@ def gc(
     if dry_run and apply:
         raise typer.BadParameter("--dry-run and --apply contradict each other.")
     if schedule:
+        from holdfast.cli.gc_schedule import print_schedule
+
         _refuse(given & {"dry_run", "plan"}, "means nothing to --schedule")
-        _schedule(options, json)
+        print_schedule(options, json)
     elif apply:
         _apply(options, given, plan, yes, json)
     else:
@@ -165,49 +167,60 @@ def _show(options: Options, plan_file: str | None, json: bool) -> None:
     from holdfast.cli.gc_ending import end, later_if_retryable
     from holdfast.cli.gc_output import Screen
     from holdfast.cli.gc_plan import check_target, write_plan
+    from holdfast.maintenance.ledger import home_of
 
     if plan_file == "-" and json:
         raise typer.BadParameter("--json and --plan - would both write to standard output.")
-    if plan_file is not None:
-        check_target(plan_file)
     project, asked = options.open()
+    if plan_file is not None:
+        check_target(plan_file, home_of(project))
     screen = Screen(project, options.limit_shown, json, is_quiet=plan_file == "-")
     with later_if_retryable(screen.out):
         survey = _survey(project, asked)
     screen.show_survey(survey)
     if plan_file is not None:
-        write_plan(plan_file, survey.plan)
+        write_plan(plan_file, survey.plan, home_of(project))
     if json:
         screen.print_document("planned", survey.plan, survey)
     else:
-        screen.say_what_next(survey.plan, plan_file)
+        screen.say_what_next(survey.plan, plan_file, survey.troubles, options.tracking_uri)
     end(survey.troubles)
 
 
 def _apply(options: Options, given: set[str], plan_file: str | None, yes: bool, json: bool) -> None:
     from holdfast.cli.asking import is_sure
-    from holdfast.cli.gc_ending import end, end_interrupted, later_if_retryable
+    from holdfast.cli.gc_ending import end, end_interrupted, interruptible, later_if_retryable
     from holdfast.cli.gc_output import Screen, question
+    from holdfast.cli.gc_plan import split_done
+    from holdfast.maintenance.ledger import home_of
 
     survey: Survey | None = None
     if plan_file is not None:
         _refuse(given & options.of_rules(), "contradicts --plan, which has its own; leave it out, or make a new plan")
         plan, project, asked = _read(options, plan_file)
         screen = Screen(project, options.limit_shown, json)
-        screen.show_plan(plan)
+        still, gc_ids = split_done(home_of(project), plan)
+        screen.show_plan(still)
+        if gc_ids and not still.items:
+            screen.print_document("nothing to do", still) if json else screen.say_carried_out(gc_ids)
+            return
+        if gc_ids:
+            screen.say_done_before(plan, still, gc_ids)
     else:
         project, asked = options.open()
         screen = Screen(project, options.limit_shown, json)
         with later_if_retryable(screen.out):
             survey = _survey(project, asked)
         screen.show_survey(survey)
-        plan = survey.plan
+        plan = still = survey.plan
     troubles = survey.troubles if survey is not None else ()
     if not plan.items:
-        screen.print_document("nothing to do", plan, survey) if json else screen.say_what_next(plan, None)
+        screen.print_document("nothing to do", plan, survey) if json else screen.say_what_next(plan, None, troubles)
         end(troubles)
         return
-    if not is_sure(question(plan), yes, "Nothing was deleted"):
+    with interruptible(screen.out):
+        is_agreed = is_sure(question(still), yes, "Nothing was deleted")
+    if not is_agreed:
         raise typer.Exit(1)
     with later_if_retryable(screen.out):
         outcome, number = _carry_out(project, plan, asked, screen)
@@ -221,19 +234,22 @@ def _apply(options: Options, given: set[str], plan_file: str | None, yes: bool, 
 
 
 def _read(options: Options, plan_file: str) -> tuple[Plan, Project, Asked]:
-    from holdfast.cli.gc_plan import read_plan
+    from holdfast.cli.gc_plan import check_store, read_plan
 
     plan = read_plan(plan_file)
-    return plan, *options.open_for(plan)
+    project, asked = options.open_for(plan)
+    check_store(plan, project.settings)
+    return plan, project, asked
 
 
 def _survey(project: Project, asked: Asked) -> Survey:
     from holdfast.artifacts.progress import meter_for
+    from holdfast.cli.gc_plan import as_asked
     from holdfast.maintenance.survey import survey
 
     meter = meter_for(doing="count")
     try:
-        return survey(project, asked, meter)
+        return as_asked(survey(project, asked, meter), asked, project.settings)
     finally:
         meter.end()
 
@@ -250,22 +266,3 @@ def _carry_out(project: Project, plan: Plan, asked: Asked, screen: Screen) -> tu
         return outcome, stop.number
     finally:
         meter.end()
-
-
-def _schedule(options: Options, json: bool) -> None:
-    from pathlib import Path
-
-    from holdfast.cli.gc_asked import program
-    from holdfast.cli.output import get_output
-    from holdfast.maintenance.schedule import cron_line, kubernetes_cronjob
-
-    arguments = options.as_arguments()
-    line, manifest = cron_line(program(), str(Path.cwd()), arguments), kubernetes_cronjob(arguments)
-    out = get_output(json)
-    if json:
-        out.data({"cron": line, "kubernetes": manifest})
-        return
-    out.line(f"# For crontab -e, without the # before it:\n# {line}\n---\n{manifest.rstrip()}")
-    if options.retention:
-        out.hint("put the pyproject.toml with the rules into /work of the image")
-    out.hint("fill in the image, and make the Secret: kubectl create secret generic holdfast-gc --from-env-file .env")

@@ -159,12 +159,44 @@ class Options:
 
     def _project(self) -> Project:
         from holdfast.cli.opening import open_existing
+        from holdfast.settings import load_settings
 
-        return open_existing(
-            tracking_uri=self.tracking_uri,
+        tracking_uri = self.tracking_uri
+        if tracking_uri is None and self.backend_store_uri is not None:
+            # As of `mlflow gc`: where nothing else names a store, the database is the one that is cleaned up.
+            is_default = "tracking_uri" not in load_settings().origins
+            tracking_uri = self.backend_store_uri if is_default else None
+        project = open_existing(
+            tracking_uri=tracking_uri,
             backend_store_uri=self.backend_store_uri,
             artifacts_destination=self.artifacts_destination,
         )
+        if self.backend_store_uri is not None:
+            _check_database(project.settings)
+        return project
+
+
+def _check_database(settings: Settings) -> None:
+    """Refuse two databases of which only one can be meant, and one that is not there.
+
+    Raises:
+        InvalidInputError: The tracking store is another database.
+        NotFoundError: There is no such file.
+    """
+    from holdfast.core.uris import is_database, mask_uri, sqlite_path
+    from holdfast.errors import InvalidInputError, NotFoundError
+
+    database = settings.backend_store_uri or ""
+    if is_database(settings.tracking_uri) and database != settings.tracking_uri:
+        said = settings.origins.get("tracking_uri", "the default")
+        raise InvalidInputError(
+            f"--backend-store-uri names {mask_uri(database)}, and {said} another database as the tracking store, "
+            f"{mask_uri(settings.tracking_uri)}.",
+            "name the one that is meant with --tracking-uri, and leave --backend-store-uri out",
+        )
+    path = sqlite_path(database)
+    if path is not None and not path.exists():
+        raise NotFoundError(f"There is no database {mask_uri(database)}.", "see --backend-store-uri")
 
 
 def _written(seconds: float) -> str:

@@ -56,6 +56,7 @@ def _outcome(outcome: Outcome) -> dict[str, Any]:
             {**_short(one.item), "failures": [asdict(failure) for failure in one.failures]} for one in outcome.refused
         ],
         "reclaimed": holding_of(outcome.reclaimed),
+        "hidden": outcome.trashed,
         "rows": dict(outcome.rows),
         "left": outcome.left,
         "error": None

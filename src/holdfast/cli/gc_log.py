@@ -77,7 +77,7 @@ def _show_all(out: Output, found: Iterable[Summary]) -> None:
 
 
 def _show_one(out: Output, ledger: Ledger) -> None:
-    from holdfast.cli.gc_output import named
+    from holdfast.cli.gc_output import counted, named
 
     one, plan = ledger.noted.summary(ledger.gc_id), ledger.plan
     out.line(f"{one.gc_id}: began {_stamp(one.made_ms)}, {_end_said(one)}")
@@ -89,12 +89,13 @@ def _show_one(out: Output, ledger: Ledger) -> None:
         out.table("What became of it", ["what", "name", "how", "why"], told[:_SHOWN])
         if len(told) > _SHOWN:
             out.line(f"… and {len(told) - _SHOWN:,} more (--json shows all)")
-    out.line(f"Deleted: {one.reclaimed.count:,} keys. Reclaimed: {size(one.reclaimed.all_bytes)}")
+    if one.reclaimed.count or not one.trashed:
+        out.line(f"Deleted: {counted(one.reclaimed.count, 'key')}. Reclaimed: {size(one.reclaimed.all_bytes)}")
     if one.trashed:
-        out.line(f"Hidden: {one.trashed:,} objects")
+        out.line(f"Hidden: {counted(one.trashed, 'object')}")
     refused = [row for row in _keys(ledger) if row[0] == "refused"]
     if refused:
-        out.warn(f"{len(refused):,} keys were refused, the first: {refused[0][1]} ({refused[0][3]})")
+        out.warn(f"{counted(len(refused), 'refusal')}, the first: {refused[0][1]} ({refused[0][3]})")
     out.hint(f"every key: holdfast gc log {one.gc_id} --keys")
 
 
@@ -105,13 +106,18 @@ def _end_said(one: Summary) -> str:
 
 def _fates(ledger: Ledger) -> Iterator[tuple[int, str, str]]:
     """Give each item that was touched by its number, with what became of it in the end."""
+    from holdfast.cli.gc_output import counted
+
     fates: dict[int, tuple[str, str]] = dict.fromkeys(ledger.noted.begun, ("begun", ""))
     for record in ledger.records():
         if record["is"] == "skipped":
             fates[record["item"]] = ("skipped", record["why"])
         elif record["is"] == "refused":
             failures = record["failures"]
-            fates[record["item"]] = ("refused", f"{len(failures):,} keys, {failures[0][2]}" if failures else "")
+            fates[record["item"]] = (
+                "refused",
+                f"{counted(len(failures), 'refusal')}, {failures[0][2]}" if failures else "",
+            )
     fates.update(dict.fromkeys(ledger.noted.done, ("done", "")))
     yield from ((number, how, why) for number, (how, why) in sorted(fates.items()))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from holdfast.cli.s3_usage import size
@@ -68,21 +68,38 @@ class Screen:
         if rows:
             title = "Could not be looked at; nothing of it is touched"
             self._table(title, ["where", "why", "what helps"], shown, len(rows))
-            self.out.warn(f"{_counted(len(rows), 'place')} could not be looked at, and nothing there is in the plan")
+            self.out.warn(f"{counted(len(rows), 'place')} could not be looked at, and nothing there is in the plan")
 
-    def say_what_next(self, plan: Plan, plan_file: str | None) -> None:
-        """Say how what was shown is done."""
-        if not plan.items:
+    def say_what_next(
+        self, plan: Plan, plan_file: str | None, troubles: Sequence[Trouble] = (), tracking_uri: str | None = None
+    ) -> None:
+        """Say how what was shown is done; `tracking_uri` is what was given for it."""
+        if not plan.items and troubles:
+            unseen = counted(len(troubles), "place")
+            self.out.line(f"Nothing could be planned: {unseen} could not be looked at; elsewhere there is no garbage.")
+        elif not plan.items:
             self.out.line("Nothing is to be cleaned up.")
         elif plan_file == "-":
             self.out.hint("nothing was changed; holdfast gc --apply --plan FILE does what this plan says")
         elif plan_file is not None:
             import shlex
 
+            where = "" if tracking_uri is None else f" --tracking-uri {shlex.quote(tracking_uri)}"
+            does = f"holdfast gc --apply --plan {shlex.quote(plan_file)}{where}"
             self.out.line(f"The plan is in {plan_file}")
-            self.out.hint(f"nothing was changed; do it with: holdfast gc --apply --plan {shlex.quote(plan_file)}")
+            self.out.hint(f"nothing was changed; do it with: {self._said(does)}")
         else:
             self.out.hint("nothing was changed; the same command with --apply does it")
+
+    def say_carried_out(self, gc_ids: Sequence[str]) -> None:
+        """Say that all of a plan was done before."""
+        self.out.line(f"Nothing of this plan is left: it was carried out by {' and '.join(gc_ids)}.")
+        self.out.hint(f"what became of it: holdfast gc log {gc_ids[-1]}; a new plan: holdfast gc --plan FILE")
+
+    def say_done_before(self, plan: Plan, still: Plan, gc_ids: Sequence[str]) -> None:
+        """Say that some of a plan was done before."""
+        done = counted(len(plan.items) - len(still.items), "item")
+        self.out.hint(f"{done} of {len(plan.items):,} done already, by {' and '.join(gc_ids)}")
 
     def show_outcome(self, outcome: Outcome, plan: Plan) -> None:
         """Show what was done, what was left and why, and how much room there is again."""
@@ -95,12 +112,14 @@ class Screen:
             self._table("Left as it is", columns, skipped[: self._limit or None], len(skipped))
         self._show_refused(outcome)
         self.out.line(f"Done: {_kinds(outcome.done) or 'nothing'}")
-        self.out.line(f"Deleted: {_what_went(outcome.reclaimed)}")
-        if rows := ", ".join(f"{count:,} of {table}" for table, count in outcome.rows.items() if count):
-            self.out.line(f"Rows removed: {rows}")
-        self.out.line(f"Reclaimed: {size(outcome.reclaimed.all_bytes)}")
+        for line in _what_came(outcome, plan):
+            self.out.line(line)
+        if len(outcome.skipped) == len(plan.items):
+            self.out.line("Nothing of the plan was left to do: all of it is gone, or has changed since it was made.")
         if outcome.left:
-            self.out.warn(f"{_counted(outcome.left, 'item')} of {len(plan.items):,} were not begun")
+            were = "was" if outcome.left == 1 else "were"
+            unfinished = f"{counted(outcome.left, 'item')} of {len(plan.items):,} {were} not finished"
+            self.out.warn(f"{unfinished}; the same command goes on")
         self.out.hint(_where_told(outcome, plan))
 
     def _show_refused(self, outcome: Outcome) -> None:
@@ -112,7 +131,7 @@ class Screen:
             ]
             self._table("Refused", ["what", "version", "code", "why"], rows, len(found))
             self.out.warn(
-                f"{_counted(len(found), 'key')} of {_counted(len(outcome.refused), 'item')} were refused; "
+                f"{counted(len(found), 'refusal')} of {counted(len(outcome.refused), 'item')}; "
                 "what they belong to stays in MLflow, and the next clean-up finds it"
             )
 
@@ -157,13 +176,13 @@ def question(plan: Plan) -> str:
 
 def _stored(held: Holding, action: str) -> str:
     if action == "trash":
-        return f"{_counted(held.objects, 'object')} ({size(held.size_bytes)})"
+        return f"{counted(held.objects, 'object')} ({size(held.size_bytes)})"
     return f"{', '.join(_forms(held))} ({size(held.all_bytes)})"
 
 
 def _kinds(items: Sequence[Item]) -> str:
     counts = Counter(item.kind for item in items)
-    return ", ".join(_counted(count, kind) for kind, count in counts.items())
+    return ", ".join(counted(count, kind) for kind, count in counts.items())
 
 
 def _row(item: Item, now_ms: int) -> list[str]:
@@ -193,8 +212,16 @@ def _totals(plan: Plan) -> list[list[str]]:
     return [*rows, ["to be reclaimed", "", size(total.all_bytes)]]
 
 
-def _what_went(held: Holding) -> str:
-    return ", ".join(_forms(held)) or "no objects"
+def _what_came(outcome: Outcome, plan: Plan) -> Iterator[str]:
+    went = outcome.reclaimed
+    if plan.rules.trash:
+        yield f"Put in the trash: {counted(outcome.trashed, 'object')}"
+    if went.count or not plan.rules.trash:
+        yield f"Deleted: {', '.join(_forms(went)) or 'no objects'}"
+    if rows := ", ".join(f"{count:,} of {table}" for table, count in outcome.rows.items() if count):
+        yield f"Rows removed: {rows}"
+    if went.count or not plan.rules.trash:
+        yield f"Reclaimed: {size(went.all_bytes)}"
 
 
 def _forms(held: Holding) -> list[str]:
@@ -204,7 +231,7 @@ def _forms(held: Holding) -> list[str]:
         (held.markers, "delete marker"),
         (held.uploads, "unfinished upload"),
     )
-    return [_counted(count, what) for count, what in counts if count]
+    return [counted(count, what) for count, what in counts if count]
 
 
 def _where_told(outcome: Outcome, plan: Plan) -> str:
@@ -218,7 +245,8 @@ def named(name: str, id_: str) -> str:
     return name if not id_ or id_ in name else f"{name} ({id_})" if name else id_
 
 
-def _counted(count: int, what: str) -> str:
+def counted(count: int, what: str) -> str:
+    """Return a number with what it counts: `1 key`, `2,000 keys`."""
     return f"{count:,} {what if count == 1 else _plural(what)}"
 
 

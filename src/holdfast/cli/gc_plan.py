@@ -2,19 +2,85 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from holdfast.core.cleanup.plan import Plan
+    from holdfast.maintenance.asking import Asked
+    from holdfast.maintenance.survey import Survey
+    from holdfast.settings import Settings
 
-_BEGINNING = b'{"plan": "holdfast gc plan"'
 _MODE = 0o600
 
 
-def check_target(name: str) -> None:
+def as_asked(found: Survey, asked: Asked, settings: Settings) -> Survey:
+    """Return a survey whose plan says which store it is about, and which rules that were asked mean nothing there."""
+    plan = found.plan
+    told = (*plan.told, *_rules_of_nothing(found, asked))
+    return replace(found, plan=replace(plan, told=told, store=store_of(settings)))
+
+
+def _rules_of_nothing(found: Survey, asked: Asked) -> Iterator[str]:
+    if asked.retention and not found.plan.rules.retention:
+        yield "--retention takes nothing: there are no rules in [tool.holdfast.gc]"
+    names = [item.name for item in found.state.experiments if not item.is_deleted]
+    for rule in found.plan.rules.retention:
+        if not any(fnmatchcase(name, glob) for name in names for glob in rule.experiments):
+            globs = " or ".join(map(repr, rule.experiments))
+            yield f"{rule} takes nothing: there is no experiment {globs}"
+
+
+def check_store(plan: Plan, settings: Settings) -> None:
+    """Refuse a plan that was made for another tracking store.
+
+    Raises:
+        InvalidInputError: It was.
+    """
+    from holdfast.errors import InvalidInputError
+
+    ours = store_of(settings)
+    if plan.store not in ("", ours):
+        raise InvalidInputError(
+            f"The plan was made for another tracking store: {plan.store}, and this is {ours}.",
+            "apply it in its own project, or say with --tracking-uri which store is meant",
+        )
+
+
+def store_of(settings: Settings) -> str:
+    """Return a tracking store's address without login and driver: two people's addresses of one store are the same."""
+    from holdfast.core.uris import mask_uri
+
+    scheme, mark, rest = mask_uri(settings.tracking_uri).partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme.partition('+')[0]}{mark}{host.rpartition('@')[2]}{slash}{path}"
+
+
+def split_done(home: Path, plan: Plan) -> tuple[Plan, list[str]]:
+    """Return a plan without what earlier applies of it have done, and their names; what was undone since counts not.
+
+    Raises:
+        ArtifactError: A ledger cannot be read.
+    """
+    from holdfast.maintenance.ledger import ledgers_of
+
+    earlier = [one for one in ledgers_of(home, plan) if one.noted.done and not one.noted.undoing]
+    done = {number for one in earlier for number in one.noted.done}
+    left = tuple(item for number, item in enumerate(plan.items) if number not in done)
+    return replace(plan, items=left), [one.gc_id for one in earlier]
+
+
+def check_target(name: str, home: Path) -> None:
     """Refuse a file that a plan must not take the place of; `-` is standard output.
+
+    Args:
+        name: The file.
+        home: The project's ledgers: a plan that was carried out is in one of these, and may be replaced.
 
     Raises:
         InvalidInputError: It is a folder, or holds something else, or its folder is missing.
@@ -33,14 +99,31 @@ def check_target(name: str) -> None:
             f"{path} cannot be written: there is no folder {path.parent}.", "make it, or give --plan another file"
         )
     with disk_errors(f"Cannot read {path}"):
-        is_other = path.is_file() and _beginning(path) not in (b"", _BEGINNING)
-    if is_other:
+        content = path.read_bytes() if path.is_file() else b""
+    if content:
+        _check_content(path, content, home)
+
+
+def _check_content(path: Path, content: bytes, home: Path) -> None:
+    from holdfast.core.cleanup.plan import from_text
+    from holdfast.errors import InvalidInputError
+    from holdfast.maintenance.ledger import ledgers_of
+
+    try:
+        plan = from_text(content.decode("utf-8", "replace"))
+    except InvalidInputError:
         raise InvalidInputError(
             f"{path} is there and is no plan of a clean-up; it is left as it is.", "give --plan another file"
+        ) from None
+    if plan.items and not any(one.noted.is_finished for one in ledgers_of(home, plan)):
+        quoted = shlex.quote(str(path))
+        raise InvalidInputError(
+            f"{path} holds a plan that was not carried out; it is left as it is.",
+            f"carry it out (holdfast gc --apply --plan {quoted}), remove it, or give --plan another file",
         )
 
 
-def write_plan(name: str, plan: Plan) -> None:
+def write_plan(name: str, plan: Plan, home: Path) -> None:
     """Write a plan; it is on the disk when this returns, and nobody but its owner may read it.
 
     Raises:
@@ -54,7 +137,7 @@ def write_plan(name: str, plan: Plan) -> None:
     if name == "-":
         sys.stdout.write(text)
         return
-    check_target(name)  # once more: the survey may have taken long
+    check_target(name, home)  # once more: the survey may have taken long
     path = Path(name)
     with disk_errors(f"Cannot write {path}"):
         if path.exists() and not path.is_file():  # a device or a pipe is written to as it is
@@ -104,8 +187,3 @@ def read_plan(name: str) -> Plan:
     with disk_errors(f"Cannot read {path}"):
         content = path.read_bytes()
     return from_text(content.decode("utf-8", "replace"))
-
-
-def _beginning(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(len(_BEGINNING))

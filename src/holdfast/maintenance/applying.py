@@ -96,12 +96,13 @@ class _Apply:
         self._plan = found.plan
         self._account = Account(self._plan, ledger, meter)
         store = store_for(project, found.asked)
-        self._worker = Worker(project.connection, store, found.holdings, self._account, stop)
+        self._worker = Worker(store, found.holdings, self._account, stop)
         items = self._plan.items
         marking = set(ledger.noted.marking)
         # A run that was only marked deleted by then has nothing that was begun with.
         self._begun: dict[Key, set[str]] = {key_of(item): set() for item in items if item.id in marking}
         self._begun |= {key_of(items[number]): marks for number, marks in ledger.noted.begun.items()}
+        self._planned = frozenset(map(key_of, items))
         self._present = self._look()
 
     def run(self) -> Outcome:
@@ -150,7 +151,7 @@ class _Apply:
     def _look(self) -> Present:
         now = self._found.now
         belongings = Belongings(now.state, now.plan, self._plan.items)
-        return Present(now.state, now.plan, belongings, self._begun)
+        return Present(now.state, now.plan, belongings, self._begun, self._planned)
 
     def _is_settled(self, bundle: Bundle) -> bool:
         return all(self._account.is_settled(item) for item in bundle.items)

@@ -120,10 +120,12 @@ class _Joined:
 def chunks_of(bundles: Iterable[Bundle], limit: int) -> Iterable[list[Bundle]]:
     """Cut bundles into lists of about as much work each."""
     chunk: list[Bundle] = []
+    size = 0
     for bundle in bundles:
-        if chunk and sum(one.size for one in chunk) + bundle.size > limit:
+        if chunk and size + bundle.size > limit:
             yield chunk
-            chunk = []
+            chunk, size = [], 0
         chunk.append(bundle)
+        size += bundle.size
     if chunk:
         yield chunk

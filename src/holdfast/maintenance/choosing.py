@@ -32,12 +32,14 @@ class Present:
         plan: The plan as it would be now.
         belongings: What belongs to which item.
         begun: What an earlier apply of the same plan found at the items that it began, by the marks of each object.
+        planned: The items of the plan that is applied.
     """
 
     state: State
     plan: Plan
     belongings: Belongings
     begun: Mapping[Key, Set[str]] = field(default_factory=dict)
+    planned: Set[Key] = frozenset()
 
     @property
     def items(self) -> dict[Key, Item]:
@@ -71,8 +73,9 @@ class Choice:
         for item in bundle.items:
             if why := self._obstacle(item):
                 found[key_of(item)] = why
-        ours = {key_of(item) for item in bundle.items}
-        for key in sorted(set().union(*(self._groups.get(item.group, set()) for item in bundle.items)) - ours):
+        # An experiment is done after the traces of its group, and they are not done with it.
+        now = set().union(*(self._groups.get(item.group, set()) for item in bundle.items))
+        for key in sorted(now - self._present.planned):
             found.setdefault(key, f"{key.kind} {key.id} came to it since")
         return found
 
@@ -149,12 +152,16 @@ def changes(planned: Holding, now: Holding) -> str:
     if more > 0:
         return f"{_counted(more)} added since"
     if more < 0:
-        return f"{_counted(-more)} gone since"
+        return f"{_count(-more)} fewer than then"
     return "what is stored there has changed since"
 
 
 def _counted(count: int) -> str:
-    return "1 file was" if count == 1 else f"{count} files were"
+    return f"{_count(count)} {'was' if count == 1 else 'were'}"
+
+
+def _count(count: int) -> str:
+    return "1 file" if count == 1 else f"{count} files"
 
 
 def registered_since(bundle: Bundle, fresh: Iterable[VersionRecord], state: State) -> str:

@@ -64,6 +64,7 @@ class Noted:
         markers: The delete markers that hide objects.
         ended: The last line of an apply that ended; None where it did not.
         undone: Whether all of it was undone.
+        undoing: Whether some of it was, or all.
         reclaimed: What was deleted, piece by piece.
         at_ms: When it began.
     """
@@ -74,6 +75,7 @@ class Noted:
     markers: dict[tuple[str, str], None] = field(default_factory=dict)
     ended: dict[str, Any] | None = None
     undone: bool = False
+    undoing: bool = False
     reclaimed: list[Holding] = field(default_factory=list)
     at_ms: int = 0
 
@@ -114,7 +116,7 @@ def _take_end(noted: Noted, record: Mapping[str, Any]) -> None:
 
 
 def _take_undone(noted: Noted, record: Mapping[str, Any]) -> None:
-    noted.undone = bool(record["whole"])
+    noted.undone, noted.undoing = bool(record["whole"]), True
 
 
 # What other lines say is for people.
@@ -289,15 +291,33 @@ def begin_ledger(home: Path, plan: Plan) -> Ledger:
         ArtifactError: The disk refuses.
     """
     text = to_text(plan)
-    mark = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-    earlier = [one for one in ledgers_in(home) if _mark_of(one) == mark and not one.noted.is_finished]
+    earlier = [one for one in _ledgers_marked(home, _mark_of(text)) if not one.noted.is_finished]
     ledger = earlier[-1] if earlier else _made(home, text)
-    ledger.begin(mark, len(plan.items))
+    ledger.begin(_mark_of(text), len(plan.items))
     return ledger
 
 
-def _mark_of(ledger: Ledger) -> str:
-    return str(next(ledger.records(), {}).get("plan", ""))
+def ledgers_of(home: Path, plan: Plan) -> list[Ledger]:
+    """Return the ledgers of a plan's applies, the oldest first; those of other plans are not read whole.
+
+    Raises:
+        ArtifactError: One cannot be read.
+    """
+    return _ledgers_marked(home, _mark_of(to_text(plan)))
+
+
+def _ledgers_marked(home: Path, mark: str) -> list[Ledger]:
+    found = [Ledger(path.parent) for path in sorted(home.glob("*/log.jsonl")) if _is_of(path, mark)]
+    return sorted(found, key=lambda one: (one.noted.at_ms, one.gc_id))
+
+
+def _is_of(path: Path, mark: str) -> bool:
+    with disk_errors(f"Cannot read the ledger {path}"):
+        return bool(next(LineFile(path).records(), {}).get("plan") == mark)
+
+
+def _mark_of(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _made(home: Path, text: str) -> Ledger:
@@ -305,11 +325,15 @@ def _made(home: Path, text: str) -> Ledger:
     folder = home / gc_id
     with disk_errors(f"Cannot write the plan into {folder}"):
         folder.mkdir(parents=True)
-        with (folder / "plan.jsonl").open("x", encoding="utf-8") as file:
+        with open(folder / "plan.jsonl", "x", encoding="utf-8", opener=_for_its_owner) as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
     return Ledger(folder)
+
+
+def _for_its_owner(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def taken(home: Path) -> FileLock:

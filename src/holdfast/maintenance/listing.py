@@ -6,7 +6,7 @@ import marshal
 import os
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from types import TracebackType
@@ -15,7 +15,7 @@ from holdfast.artifacts.removal.holdings import Holdings
 from holdfast.artifacts.team import in_parallel
 from holdfast.artifacts.transfer import SILENT, Meter
 from holdfast.core.cleanup.places import PlaceMap
-from holdfast.core.cleanup.records import Form, StoredObject
+from holdfast.core.cleanup.records import ExperimentRecord, Form, State, StoredObject
 from holdfast.core.uris import scheme_of
 from holdfast.errors import HoldfastError, InvalidInputError
 from holdfast.maintenance.places import is_local, store_of
@@ -159,3 +159,60 @@ def _above_experiment(place: str, experiments: PlaceMap[None]) -> str:
     experiment = experiments.deepest(place)
     # In MLflow's layout, an experiment's folder holds ID/artifacts.
     return os.path.dirname(experiment if experiment is not None else os.path.dirname(os.path.dirname(place)))
+
+
+def on_empty_disks(places: Iterable[str], state: State) -> list[Trouble]:
+    """Return the folders in which there is nothing at all, though files must be below them.
+
+    A disk that is not mounted leaves an empty folder behind. So does MLflow where runs have only metrics: it takes
+    something alive that is made of files to tell.
+
+    Args:
+        places: The places that are of interest.
+        state: What is known of the store.
+    """
+    sure: PlaceMap[None] = PlaceMap((place, None) for place in _with_files(state) if is_local(place))
+    folders = {_deepest_folder(place) for place in places if is_local(place)} if len(sure) else set()
+    empty = sorted(folder for folder in folders if any(sure.below(folder)) and _is_empty(folder))
+    hint = "mount its disk; if the files are really gone, put any file into the folder"
+    return [Trouble(top, "EMPTY", f"The folder {top} is empty, and files should be below it.", hint) for top in empty]
+
+
+def _with_files(state: State) -> Iterator[str]:
+    """Yield the places that hold files as long as nobody deletes what lies there."""
+    runs = {run.run_id for run in state.runs if run.is_deleted}
+    experiments = {item.experiment_id for item in state.experiments if item.is_deleted}
+    for version in state.versions:
+        yield from version.places
+    # Traces are no proof: MLflow 3.5 and newer names a place for each, and keeps them in its database.
+    for model in state.models:
+        # What goes with its run may be gone already, if a clean-up was killed before it took the rows.
+        if not model.is_deleted and model.run_id not in runs and model.experiment_id not in experiments:
+            yield model.place
+
+
+def _deepest_folder(place: str) -> str:
+    while not os.path.isdir(place):
+        place = os.path.dirname(place)
+    return place
+
+
+def _is_empty(folder: str) -> bool:
+    try:
+        with os.scandir(folder) as found:
+            return next(found, None) is None
+    except OSError:  # its listing tells why
+        return False
+
+
+def worth_listing(state: State) -> list[ExperimentRecord]:
+    """Return the experiments without those that have nothing, and whose folder nobody has made yet.
+
+    MLflow gives its first experiment a folder where the database was made, which is often another machine.
+    """
+    used = {thing.experiment_id for things in (state.runs, state.models, state.traces) for thing in things}
+    return [
+        item
+        for item in state.experiments
+        if item.experiment_id in used or not is_local(item.place) or os.path.isdir(item.place)
+    ]

@@ -53,9 +53,10 @@ class Outcome:
         skipped: Those that have changed since.
         refused: Those that a store did not let go of.
         reclaimed: What was really deleted, by this call.
+        trashed: How many objects were hidden, by this call.
         rows: How many rows were removed by this call, by table.
         error: Why it stopped early; None where all was tried.
-        left: How many items were not tried, or not to their end.
+        left: How many items were not tried, or not to their end; some of them may have been begun.
     """
 
     gc_id: str
@@ -63,6 +64,7 @@ class Outcome:
     skipped: tuple[Skipped, ...] = ()
     refused: tuple[Refused, ...] = ()
     reclaimed: Holding = field(default_factory=Holding)
+    trashed: int = 0
     rows: Mapping[str, int] = field(default_factory=dict)
     error: HoldfastError | None = None
     left: int = 0
@@ -84,6 +86,7 @@ class Account:
         self._skipped: dict[Key, Skipped] = {}
         self._refused: dict[Key, Refused] = {}
         self._reclaimed: list[Holding] = []
+        self._trashed = 0
         self._rows: Counter[str] = Counter()
 
     def number(self, item: Item) -> int:
@@ -122,6 +125,7 @@ class Account:
     def hide(self, markers: Sequence[StoredObject]) -> None:
         """Note what is hidden."""
         self.ledger.hide(markers)
+        self._trashed += len(markers)
         self._tell(markers)
 
     def _tell(self, objects: Sequence[StoredObject]) -> None:
@@ -154,6 +158,7 @@ class Account:
             skipped=tuple(self._skipped.values()),
             refused=tuple(self._refused.values()),
             reclaimed=add_up(self._reclaimed),
+            trashed=self._trashed,
             rows=dict(self._rows),
             error=error,
             left=self.counts()["left"],

@@ -27,12 +27,25 @@ class Places:
     def __init__(self, tracking_uri: str, destination: str = "") -> None:
         self._tracking_uri = tracking_uri if scheme_of(tracking_uri) in ("http", "https") else ""
         self._folders: dict[str, str] = {}
+        self._linked: dict[str, dict[str, None]] = {}
+        self._sent: dict[str, str] = {}
         self._destination = self._stored(destination) if destination else ""
 
     @property
     def destination(self) -> str:
         """The place where the server keeps what it is sent; empty where nobody knows."""
         return self._destination
+
+    def addresses_of(self, place: str) -> tuple[str, ...]:
+        """Return the paths that were asked for and lead to a place through a link; none where it was reached straight.
+
+        They are whole, with no link followed: where a server keeps it, only those to its destination are.
+        """
+        return tuple(self._linked.get(place, ()))
+
+    def sent_as(self, place: str) -> str:
+        """Return how the server knows a place below its destination; an empty text for one that was not sent to it."""
+        return self._sent.get(place, "")
 
     def place_of(self, address: str) -> str:
         """Return the place of an address.
@@ -53,7 +66,7 @@ class Places:
     def _stored(self, address: str) -> str:
         kind, plain = plain_form(address)
         if kind == "file":
-            return self._without_links(plain)
+            return self._local(plain)
         if kind == "s3" and not _URL_MARKS.search(plain):
             return plain
         # A slash at its end: it protects what it names, and nothing is deleted below it.
@@ -79,7 +92,16 @@ class Places:
         plain = _decoded(path)
         if ".." in plain.split("/") or not self._destination:
             return f"{_PROXIED}:/{plain}"
-        return join_uri(self._destination, plain)
+        where = join_uri(self._destination, plain)
+        place = self._local(where) if is_local(where) else where
+        self._sent[place] = f"{_PROXIED}:/{plain}"
+        return place
+
+    def _local(self, path: str) -> str:
+        place = self._without_links(path)
+        if place != path:
+            self._linked.setdefault(place, {})[path] = None
+        return place
 
     def _without_links(self, path: str) -> str:
         """Return a path with its links followed, as far as it exists; each folder above is looked at once."""

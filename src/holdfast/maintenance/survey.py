@@ -26,9 +26,11 @@ from holdfast.core.uris import normalize_tracking_uri, resolve_sqlite_uri
 from holdfast.delivery.target import login_of
 from holdfast.errors import HoldfastError
 from holdfast.maintenance.asking import Asked, configured
-from holdfast.maintenance.histories import needs_of_histories
+from holdfast.maintenance.destination import check_destination
+from holdfast.maintenance.histories import Found, needs_of_histories
 from holdfast.maintenance.inputs import needs_of_inputs
-from holdfast.maintenance.listing import Findings, Lister, on_missing_disks
+from holdfast.maintenance.links import needs_of_links
+from holdfast.maintenance.listing import Findings, Lister, on_empty_disks, on_missing_disks, worth_listing
 from holdfast.maintenance.own import needs_of_histories_kept_here
 from holdfast.maintenance.places import Places, places_for
 from holdfast.maintenance.scope import Scope, ids_of, roots_of, scope_of
@@ -80,7 +82,7 @@ def survey(
 
     Raises:
         BackendError: The tracking store or the registry cannot be read.
-        SettingsError: `[tool.holdfast.gc]` is not valid.
+        SettingsError: `[tool.holdfast.gc]` is not valid, or the server keeps its files at another destination.
         NotFoundError: There is no experiment that was asked for.
         JournalError: A journal cannot be read, so that nobody can tell what it needs.
         ArtifactError: The ledger of an earlier clean-up cannot be read, or with `--trash` a bucket cannot be asked.
@@ -89,8 +91,13 @@ def survey(
     return _Surveyor(project, asked, meter, present_ms, holdings or holdings_of(project)).survey()
 
 
-def store_for(project: Project, asked: Asked) -> CleanupStore:
+def store_for(project: Project, asked: Asked, places: Places | None = None) -> CleanupStore:
     """Return the store that a clean-up works on; nothing is opened yet.
+
+    Args:
+        project: Whose stores.
+        asked: What a person asked for.
+        places: Makes places of addresses; one of its own if None.
 
     Raises:
         InvalidInputError: What was given for the database is none.
@@ -98,7 +105,7 @@ def store_for(project: Project, asked: Asked) -> CleanupStore:
     uri = asked.backend_store_uri
     if uri is not None:
         uri = resolve_sqlite_uri(normalize_tracking_uri(uri, "--backend-store-uri"), Path.cwd())
-    places = places_for(project.settings, asked.artifacts_destination)
+    places = places or places_for(project.settings, asked.artifacts_destination)
     return open_cleanup(project.connection, uri or project.settings.backend_store_uri, places.place_of)
 
 
@@ -113,6 +120,7 @@ class _Surveyor:
         self._project, self._asked, self._meter, self._now_ms = project, asked, meter, now_ms
         self._holdings = holdings
         self._places: Places = places_for(project.settings, asked.artifacts_destination)
+        self._store = store_for(project, asked, self._places)
         self._troubles: list[Trouble] = []
         self._storage_troubles: list[Trouble] = []
         self._told: list[str] = []
@@ -121,7 +129,8 @@ class _Surveyor:
     def survey(self) -> Survey:
         rules = self._with_retention(self._asked.rules)
         details_of = self._details_of(rules.retention)
-        state = store_for(self._project, self._asked).census(Wanted(details_of))
+        state = self._store.census(Wanted(details_of))
+        check_destination(self._project.settings.tracking_uri, state, self._places, self._holdings)
         rules = self._with_scope(rules, state)
         state = self._with_needs(self._with_ages(state, rules), details_of, rules)
         scope = scope_of(state, rules, self._now_ms)
@@ -161,7 +170,7 @@ class _Surveyor:
         settings = self._project.settings
         named = [settings.artifact_root] if settings.artifact_root else []
         configured_roots = [*map(self._places.place_of, named), self._places.destination]
-        roots, self._told = roots_of(state.experiments, configured_roots, rules.experiment_ids)
+        roots, self._told = roots_of(worth_listing(state), configured_roots, rules.experiment_ids)
         return replace(rules, roots=roots)
 
     # -- what is needed ---------------------------------------------------------------
@@ -178,7 +187,8 @@ class _Surveyor:
 
     def _with_needs(self, state: State, details_of: Iterable[str], rules: CleanupRules) -> State:
         project, place_of = self._project, self._places.place_of
-        histories = needs_of_histories(project, state, place_of)
+        # Without any model there is no history to be read: opening MLflow's client for it takes seconds.
+        histories = needs_of_histories(project, state, place_of) if self._store.has_models() else Found()
         self._trashed = trashed(home_of(project.settings), rules, self._now_ms)
         self._troubles += histories.troubles
         needs = [
@@ -187,6 +197,7 @@ class _Surveyor:
             *needs_of_histories_kept_here(project, state, place_of),
             *needs_of_journals(project, state, place_of),
             *needs_of_migrations(project, place_of),
+            *needs_of_links(state, self._places),
             *self._trashed.needs,
             *_of_unknown_runs(state, rules.retention, frozenset(details_of)),
         ]
@@ -197,10 +208,11 @@ class _Surveyor:
     def _list(self, scope: Scope, state: State, findings: Findings) -> None:
         experiments: PlaceMap[None] = PlaceMap((item.place, None) for item in state.experiments if item.place)
         root = self._places.place_of(str(self._project.settings.project_root))
-        missing = on_missing_disks(scope.wanted, experiments, root)
+        away = on_missing_disks(scope.wanted, experiments, root)
+        away += on_empty_disks(_outside(away, scope.wanted), state)
         lister = Lister(self._holdings, findings, self._meter)
-        lister.list_all([place for place in scope.places if not any(covers(one.place, place) for one in missing)])
-        self._storage_troubles = [*missing, *lister.troubles]
+        lister.list_all(_outside(away, scope.places))
+        self._storage_troubles = [*away, *lister.troubles]
         self._troubles += self._storage_troubles
 
     def _without_troubles(self, state: State, rules: CleanupRules) -> tuple[State, CleanupRules]:
@@ -216,6 +228,10 @@ class _Surveyor:
 
 _UNLISTED = "what lies at {place}, which cannot be listed ({code}),"
 _NEW = "the experiment {name}, which was made or restored during the survey,"
+
+
+def _outside(troubles: Sequence[Trouble], places: Iterable[str]) -> list[str]:
+    return [place for place in places if not any(covers(one.place, place) for one in troubles)]
 
 
 def _is_about(name: str, retention: Iterable[RetentionRule]) -> bool:

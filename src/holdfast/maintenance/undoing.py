@@ -61,12 +61,19 @@ def undo(
     with taken(home):
         found = ledger_named(home, gc_id) if gc_id is not None else _last(ledgers_in(home))
         if found is None or not found.hides_anything():
-            where = f"Clean-up {gc_id}" if gc_id is not None else "No clean-up of this project"
             raise InvalidInputError(
-                f"{where} has put nothing in the trash that is still there, and has marked no runs that are left.",
+                _NOTHING_OF_ALL if gc_id is None else _NOTHING_OF_ONE.format(gc_id=gc_id),
                 "only what went with --trash, and runs that were only marked deleted, can be brought back",
             )
         return _Undo(project, found, meter, stop or threading.Event()).run()
+
+
+_NOTHING_OF_ALL = (
+    "There is nothing in the trash of this project, and no run is left that a clean-up has marked deleted."
+)
+_NOTHING_OF_ONE = (
+    "Clean-up {gc_id} has put nothing in the trash that is still there, and has marked no run that is left."
+)
 
 
 def _last(ledgers: list[Ledger]) -> Ledger | None:

@@ -7,9 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from holdfast.artifacts.removal.holdings import Holdings
 from holdfast.artifacts.removal.outcomes import Failure
-from holdfast.backend.cleanup.lifecycle import active_among, live_experiments
 from holdfast.backend.cleanup.store import RESTORED, CleanupStore, Purged, total
-from holdfast.backend.client import Connection
 from holdfast.core.cleanup.plan import Action, Item, Kind
 from holdfast.core.cleanup.records import TraceRecord
 from holdfast.core.cleanup.stock import Key, Thing
@@ -30,8 +28,7 @@ class Worker:
     """Does bundles of items, by the store as it is now.
 
     Args:
-        connection: The project's stores.
-        store: The same, for clean-up.
+        store: The project's stores, for clean-up.
         holdings: What is stored.
         account: Where all that happens is noted.
         stop: Ends it between two batches.
@@ -39,13 +36,12 @@ class Worker:
 
     def __init__(
         self,
-        connection: Connection,
         store: CleanupStore,
         holdings: Holdings,
         account: Account,
         stop: threading.Event,
     ) -> None:
-        self._connection, self._store, self._holdings, self._account = connection, store, holdings, account
+        self._store, self._holdings, self._account = store, holdings, account
         self._trashable = Trashable(holdings)
         self._remover = Remover(holdings, account.delete, account.hide, stop)
 
@@ -80,7 +76,7 @@ class Worker:
     def _still_garbage(self, bundles: Sequence[Bundle], present: Present) -> list[Bundle]:
         """Leave out what was restored, resumed or registered since the survey."""
         fresh = set(self._store.versions()) - set(present.state.versions)
-        lives = _Lives(self._connection, present, bundles)
+        lives = _Lives(self._store, present, bundles)
         found = []
         for bundle in bundles:
             why = registered_since(bundle, fresh, present.state) or lives.why(bundle)
@@ -252,15 +248,15 @@ class Worker:
 class _Lives:
     """Which runs and experiments of some bundles are not deleted at this moment."""
 
-    def __init__(self, connection: Connection, present: Present, bundles: Iterable[Bundle]) -> None:
+    def __init__(self, store: CleanupStore, present: Present, bundles: Iterable[Bundle]) -> None:
         self._present = present
         self._runs = {run.run_id: run for run in present.state.runs}
         things = [thing for bundle in bundles for thing in self._things(bundle)]
         run_ids = sorted({thing.run_id for thing in things if thing.run_id in self._runs})
         experiments = sorted({self._runs[run_id].experiment_id for run_id in run_ids})
-        self.active = active_among(connection, run_ids, experiments) if run_ids else {}
+        self.active = store.active_among(run_ids, experiments) if run_ids else {}
         loose = {thing.experiment_id for thing in things if thing.run_id not in self._runs}
-        self._live = live_experiments(connection, sorted(loose))
+        self._live = store.live_experiments(sorted(loose))
 
     def _things(self, bundle: Bundle) -> Iterator[Thing]:
         things = self._present.belongings.stock.things

@@ -73,7 +73,8 @@ def remove_files(objects: Sequence[StoredObject], root: str, work: Work) -> None
     A file that was written since it was listed stays (`Changed`), as does one that a link leads to by now (`ELOOP`).
     """
     ordered = sorted(objects, key=lambda stored: os.path.dirname(stored.address))
-    work.do(batches_of(ordered, _PAGE), partial(_remove, root), _THREADS)
+    # A thread costs more than the few files of a run.
+    work.do(batches_of(ordered, _PAGE), partial(_remove, root), _THREADS if len(ordered) > _PAGE else 0)
 
 
 def _remove(root: str, batch: Sequence[StoredObject]) -> Removal:
@@ -97,9 +98,12 @@ def _remove(root: str, batch: Sequence[StoredObject]) -> Removal:
 
 @contextmanager
 def _opened(root: str, folder: str) -> Iterator[int]:
-    """Give a handle of a folder, to which no link below the root leads."""
-    handle = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    """Give a handle of a folder, to which no link leads, neither below the root nor above it."""
+    handle = os.open(root, _FOLDER)
     try:
+        # A run's folder may have become a link since the root was found: then this is another folder of that name.
+        if os.path.realpath(root) != root:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), root)
         for name in _names_below(root, folder):
             below = os.open(name, _FOLDER, dir_fd=handle)
             os.close(handle)

@@ -97,8 +97,8 @@ class Holdings:
 
         Args:
             objects: As `list_place` gave them.
-            root: All of them lie below it. Needed for files: no link between it and a file is followed, and empty
-                folders below it are removed.
+            root: All of them lie below it. Needed for files: its path has no link in it, no link between it and a file
+                is followed, and empty folders below it are removed.
             on_batch: Is told of each finished batch, on some thread, one after the other; what it raises ends all.
             stop: Ends it soon, between two batches.
 

@@ -137,12 +137,16 @@ class Work:
         Args:
             batches: What there is to do.
             remove: Removes one of them; an `error` in what it returns ends the work.
-            threads: How many at once.
+            threads: How many at once; 0 for the calling one.
 
         Raises:
             Exception: What `on_batch` raised.
         """
         waiting = list(batches)
+        if not threads:
+            for batch in waiting:
+                self._do_one(batch, remove)
+            return
         tasks = (partial(self._do_one, batch, remove) for batch in waiting)
         in_parallel(tasks, min(threads, len(waiting)) or 1, threading.Event())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from holdfast.backend.cleanup.api_census import ApiCensus
-from holdfast.backend.cleanup.lifecycle import delete_runs, restore_runs
+from holdfast.backend.cleanup.lifecycle import active_among, delete_runs, live_experiments, restore_runs
 from holdfast.backend.cleanup.still import Registered
 from holdfast.backend.cleanup.store import (
     REGISTERED,
@@ -145,6 +145,18 @@ class ApiCleanup:
             with self._connection.tracking(f"delete {len(chosen)} traces"):
                 self._connection.client.delete_traces(experiment_id, trace_ids=chosen)
         return outcome(list(traces), skipped)
+
+    def has_models(self) -> bool:
+        """Return True: the registry is asked for them in any case."""
+        return True
+
+    def active_among(self, run_ids: Sequence[str], experiment_ids: Sequence[str]) -> dict[str, str]:
+        """Return which of some runs are not deleted now, each with its status. Raises as `delete_runs`."""
+        return active_among(self._connection, run_ids, experiment_ids)
+
+    def live_experiments(self, experiment_ids: Sequence[str]) -> set[str]:
+        """Return which of some experiments are there and not deleted now. Raises as `delete_runs`."""
+        return live_experiments(self._connection, experiment_ids)
 
     def delete_runs(self, run_ids: Sequence[str]) -> Iterator[Purged]:
         """Delete runs as MLflow does; one that is not there is skipped.

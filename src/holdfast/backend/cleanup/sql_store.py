@@ -16,6 +16,7 @@ from holdfast.backend.cleanup.removal import Removal
 from holdfast.backend.cleanup.same_store import ask_server, check_same
 from holdfast.backend.cleanup.sources import merged
 from holdfast.backend.cleanup.sql_census import read_state, read_versions
+from holdfast.backend.cleanup.sql_present import LIVING_EXPERIMENTS, LIVING_RUNS, has_models, read_living
 from holdfast.backend.cleanup.still import Checks
 from holdfast.backend.cleanup.store import PlaceOf, Purged, Wanted, batches, outcome
 from holdfast.backend.cleanup.tables import Tables, changing, reflected, transaction
@@ -72,6 +73,21 @@ class SqlCleanup:
         if is_database(registry):
             return read_versions(registry, self._place_of, self._connection.redact)
         return read_versions_by_api(self._connection, self._place_of, state)
+
+    def has_models(self) -> bool:
+        """Return whether any model is registered; True of a registry that is a server. Raises as `census`."""
+        registry = self._connection.registry_uri
+        databases = {self._uri, registry} if is_database(registry) else set()
+        return not databases or any(has_models(uri, self._connection.redact) for uri in databases)
+
+    def active_among(self, run_ids: Sequence[str], experiment_ids: Sequence[str]) -> dict[str, str]:
+        """Return which of some runs are not deleted now, each with its status. Raises as `census`."""
+        return dict(read_living(self._uri, LIVING_RUNS, run_ids, self._connection.redact))
+
+    def live_experiments(self, experiment_ids: Sequence[str]) -> set[str]:
+        """Return which of some experiments are there and not deleted now. Raises as `census`."""
+        ids = [int(experiment_id) for experiment_id in experiment_ids]
+        return {str(found) for found, _ in read_living(self._uri, LIVING_EXPERIMENTS, ids, self._connection.redact)}
 
     def purge_runs(self, run_ids: Sequence[str]) -> Iterator[Purged]:
         """Remove runs; one that is not deleted, or that a version in this database comes from, is skipped.

@@ -71,6 +71,15 @@ class CleanupStore(Protocol):
     def versions(self) -> tuple[VersionRecord, ...]:
         """Return all registered versions as they are now."""
 
+    def has_models(self) -> bool:
+        """Return whether any model is registered; also True where nobody tells without being asked for them."""
+
+    def active_among(self, run_ids: Sequence[str], experiment_ids: Sequence[str]) -> dict[str, str]:
+        """Return which of some runs, which are in these experiments, are not deleted now, each with its status."""
+
+    def live_experiments(self, experiment_ids: Sequence[str]) -> set[str]:
+        """Return which of some experiments are there and not deleted now."""
+
     def purge_runs(self, run_ids: Sequence[str]) -> Iterator[Purged]:
         """Remove deleted runs with all that hangs on them, except their models and traces: purge those first."""
 

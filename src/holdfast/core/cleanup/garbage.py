@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from holdfast.core.cleanup import loose as loose_folders
+from holdfast.core.cleanup.ages import shown_age
 from holdfast.core.cleanup.candidates import Candidate, Candidates
 from holdfast.core.cleanup.checkpoints import Watched, watched_runs
 from holdfast.core.cleanup.keeping import Keeping
@@ -21,6 +22,7 @@ from holdfast.core.cleanup.retention import taken_runs
 from holdfast.core.cleanup.rules import CleanupRules
 from holdfast.core.cleanup.sorting import Sorted
 from holdfast.core.cleanup.stock import Key, Stock
+from holdfast.core.cleanup.tally import Tally
 
 _ORDER = list(Kind)
 
@@ -145,13 +147,17 @@ class _Planner:
                 continue
             for place, tally, why in watched.taken():
                 name = f"{place[len(watched.run.place) + 1 :]} of {self._stock.things[key].said}"
-                if obstacles := self._obstacles(place, watched, key):
+                if obstacles := [*self._fresh(tally), *self._obstacles(place, watched, key)]:
                     kept.append(Kept(Kind.CHECKPOINT, place, name, shown(obstacles)))
                 else:
                     action = Action.TRASH if self._rules.trash else Action.PURGE
                     holding, group = tally.holding(), f"checkpoint/{place}"
                     items.append(Item(Kind.CHECKPOINT, place, name, why, action, (place,), holding, group))
         return items, kept
+
+    def _fresh(self, tally: Tally) -> Iterator[str]:
+        if tally.newest_ms is not None and self._rules.is_recent(tally.newest_ms, self._now_ms):
+            yield f"written {shown_age((self._now_ms - tally.newest_ms) / 1000)} ago"
 
     def _obstacles(self, place: str, watched: Watched, key: Key) -> list[str]:
         found = [f"{why} needs its run" for why in self._guards.needed.get(key, ())]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 
@@ -135,6 +135,7 @@ class Plan:
         items: What is done: uploads, orphans and checkpoints first, then run by run, experiments last.
         kept: What stays though it looks like garbage.
         told: What else people must know: roots that were refused, places that nobody understands.
+        store: The address of the tracking store that it is about; empty where nobody said it.
     """
 
     made_ms: int
@@ -142,6 +143,7 @@ class Plan:
     items: tuple[Item, ...] = ()
     kept: tuple[Kept, ...] = ()
     told: tuple[str, ...] = ()
+    store: str = ""
 
     @property
     def total(self) -> Holding:
@@ -171,14 +173,24 @@ def to_text(plan: Plan) -> str:
         "plan": _MARK,
         "format": FORMAT,
         "made_ms": plan.made_ms,
+        "store": plan.store,
         "items": len(plan.items),
         "kept": len(plan.kept),
         "told": plan.told,
         "rules": asdict(plan.rules),
     }
-    lines = [head, *(asdict(item) for item in plan.items), *(asdict(kept) for kept in plan.kept)]
+    lines = [head, *map(_line, plan.items), *map(asdict, plan.kept)]
     body = "".join(json.dumps(line) + "\n" for line in lines)
     return body + json.dumps({"end": _checksum(body)}) + "\n"
+
+
+def _line(item: Item) -> dict[str, Any]:
+    # What `asdict` does, in a fourth of the time: plans have very many items.
+    line = {name: getattr(item, name) for name in _ITEM}
+    return line | {"holding": {name: getattr(item.holding, name) for name in _HOLDING}}
+
+
+_ITEM, _HOLDING = [one.name for one in fields(Item)], [one.name for one in fields(Holding)]
 
 
 def from_text(text: str) -> Plan:
@@ -201,6 +213,7 @@ def from_text(text: str) -> Plan:
         items=tuple(_item(line) for line in lines[:count]),
         kept=tuple(Kept(**{**line, "kind": Kind(line["kind"])}) for line in lines[count:]),
         told=tuple(head["told"]),
+        store=head.get("store", ""),
     )
 
 

@@ -46,13 +46,12 @@ def parse_rules(tables: object) -> tuple[RetentionRule, ...]:
     """
     problems: list[str] = []
     if not isinstance(tables, list | tuple):
-        problems.append(f"they are {tables!r:.60}; write [[tool.holdfast.gc.rules]]")
+        problems.append(f"rules are {tables!r:.60}; write [[tool.holdfast.gc.rules]]")
         tables = ()
     rules = tuple(_rule(table, f"rule {number}", problems) for number, table in enumerate(tables, 1))
     if problems:
-        raise SettingsError(
-            "The retention rules are not valid: " + "; ".join(problems) + ".", "mend [[tool.holdfast.gc.rules]]"
-        )
+        # Said as a part of what is wrong with the table, whose own words stand around it.
+        raise SettingsError(f"{'; '.join(problems)}.", "mend [tool.holdfast.gc]")
     return rules
 
 
