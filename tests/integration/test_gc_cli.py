@@ -125,7 +125,7 @@ def test_ctrl_c_at_the_question_is_told_from_no_answer(client: MlflowClient, mon
         patch.setattr("typer.testing._NamedTextIOWrapper.__next__", interrupt)
         done = gc(*ALL, "--apply")
     assert done.exit_code == 130
-    assert "nothing was deleted" in done.stderr
+    assert "Nothing was deleted" in done.stderr
     assert gc(*ALL, "--apply", input="").exit_code == 1
     assert run_ids(client) == {gone}
 

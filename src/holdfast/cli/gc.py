@@ -189,7 +189,7 @@ def _show(options: Options, plan_file: str | None, json: bool) -> None:
 
 def _apply(options: Options, given: set[str], plan_file: str | None, yes: bool, json: bool) -> None:
     from holdfast.cli.asking import is_sure
-    from holdfast.cli.gc_ending import end, end_interrupted, interruptible, later_if_retryable
+    from holdfast.cli.gc_ending import end, end_interrupted, later_if_retryable
     from holdfast.cli.gc_output import Screen, question
     from holdfast.cli.gc_plan import split_done
     from holdfast.maintenance.ledger import home_of
@@ -218,9 +218,7 @@ def _apply(options: Options, given: set[str], plan_file: str | None, yes: bool, 
         screen.print_document("nothing to do", plan, survey) if json else screen.say_what_next(plan, None, troubles)
         end(troubles)
         return
-    with interruptible(screen.out):
-        is_agreed = is_sure(question(still), yes, "Nothing was deleted")
-    if not is_agreed:
+    if not is_sure(question(still), yes, "Nothing was deleted"):
         raise typer.Exit(1)
     with later_if_retryable(screen.out):
         outcome, number = _carry_out(project, plan, asked, screen)

@@ -61,18 +61,6 @@ def stopping(out: Output) -> Iterator[Stop]:
 
 
 @contextmanager
-def interruptible(out: Output) -> Iterator[None]:
-    """Let Ctrl-C at a question be a Ctrl-C: typer makes of it what it makes of no answer."""
-    try:
-        yield
-    except typer.Abort as abort:
-        if not isinstance(abort.__context__, KeyboardInterrupt):
-            raise
-        out.hint("\nnothing was deleted")
-        end_interrupted(signal.SIGINT)
-
-
-@contextmanager
 def later_if_retryable(out: Output) -> Iterator[None]:
     """End with 3 for an error after which the same command may succeed, where its own code does not say so."""
     from holdfast.errors import HoldfastError
