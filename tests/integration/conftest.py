@@ -17,11 +17,18 @@ sys.path.insert(0, str(Path(__file__).parent))
 from journaling import Nursery
 
 
-@pytest.fixture(scope="module")
-def nursery() -> Iterator[Nursery]:
-    """Starts children."""
+@pytest.fixture(scope="session")
+def session_nursery() -> Iterator[Nursery]:
+    """Starts children; it takes seconds to be ready."""
     with Nursery() as found:
         yield found
+
+
+@pytest.fixture(scope="module")
+def nursery(session_nursery: Nursery) -> Iterator[Nursery]:
+    """Starts children, which do not outlive the tests of a file."""
+    yield session_nursery
+    session_nursery.end_children()
 
 
 @pytest.fixture

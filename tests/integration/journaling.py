@@ -131,6 +131,17 @@ class Place:
         return "\n".join([*parts, self.asides()[-1500:]])
 
 
+@dataclass(frozen=True)
+class Plain(Place):
+    """Where a child logs to that has no settings but this: it delivers as it does by default."""
+
+    def settings(self) -> dict[str, str]:
+        """Return the environment of a child."""
+        settings = super().settings()
+        del settings["HOLDFAST_DELIVERY"]
+        return {**settings, "HOME": str(self.folder), **self.environ}
+
+
 @dataclass
 class Child:
     """A process that logs."""
@@ -174,18 +185,23 @@ class Child:
 
 
 class Nursery:
-    """Starts children; see `nursery.py`."""
+    """Starts children; see `nursery.py`.
 
-    def __init__(self) -> None:
+    Args:
+        modules: What all children are to have imported, besides MLflow.
+    """
+
+    def __init__(self, *modules: str) -> None:
         environ = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "HOLDFAST_"))}
         self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("nursery.py"))],
+            [sys.executable, str(Path(__file__).with_name("nursery.py")), *modules],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**environ, **QUIET},
             text=True,
         )
         self._children: dict[int, Child] = {}
+        self._ended = 0
         self._by_pid: dict[int, Child] = {}
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
@@ -196,24 +212,30 @@ class Nursery:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for child in self._children.values():
-            if child.code is None and child.pid:
-                with suppress(ProcessLookupError):
-                    os.kill(child.pid, signal.SIGKILL)
+        self.end_children()
         self._process.kill()
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 pipe.close()
+
+    def end_children(self) -> None:
+        """Kill the children that are left, and their shippers."""
+        for child in self._children.values():
+            if child.code is None and child.pid:
+                with suppress(ProcessLookupError):
+                    os.kill(child.pid, signal.SIGKILL)
         for child in self._children.values():
             child.place.kill_shippers()
+        self._ended += len(self._children)
+        self._children.clear()
 
     def start(self, place: Place, code: str) -> Child:
         """Start a child that runs this program."""
         place.folder.mkdir(parents=True, exist_ok=True)
         (place.folder / "acknowledged").write_bytes(bytes(8))
         child = Child(place)
-        job = len(self._children)
+        job = self._ended + len(self._children)
         self._children[job] = child
         line = {
             "job": job,
@@ -224,7 +246,7 @@ class Nursery:
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(line) + "\n")
         self._process.stdin.flush()
-        until(lambda: child.pid)
+        until(lambda: child.pid, 120.0)  # the first one waits for the imports
         return child
 
     def _listen(self) -> None:
@@ -237,9 +259,10 @@ class Nursery:
                     self._by_pid[found["pid"]] = child
                     child.pid = found["pid"]
                 elif "say" in found:
-                    self._children[found["job"]].said[found["say"]] = found["value"]
+                    if found["job"] in self._children:
+                        self._children[found["job"]].said[found["say"]] = found["value"]
                 elif found["exit"] in self._by_pid:
-                    self._by_pid[found["exit"]].code = found["code"]
+                    self._by_pid.pop(found["exit"]).code = found["code"]
 
 
 class Stored:

@@ -2,18 +2,22 @@
 
 A line of JSON on standard input is a job: `code` runs in a new process as its main program, with `environ` and the
 working directory `folder`. It knows `say(name, value)` and `ack(number)`. Lines on standard output tell `pid`,
-`say` and `exit`.
+`say` and `exit`. Arguments are modules that all children are to have, besides MLflow.
 """
 
 from __future__ import annotations
 
+import gc
+import importlib
 import json
 import mmap
 import os
 import select
 import sys
 from pathlib import Path
+from types import ModuleType
 
+import git  # noqa: F401 - MLflow asks it at the beginning of a run
 import mlflow
 import mlflow.store.tracking.rest_store
 import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
@@ -59,6 +63,10 @@ def next_job() -> dict[str, object]:
             tell(job=job["job"], pid=pid)
 
 
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+gc.collect()
+gc.freeze()  # else each child goes through all that is imported, when it collects and at its end
 job = next_job()
 told = os.dup(1)
 folder = Path(str(job["folder"]))
@@ -81,5 +89,8 @@ def ack(number: int) -> None:
     page[:8] = number.to_bytes(8, "little")
 
 
-exec(compile(str(job["code"]), "<child>", "exec"), {"__name__": "__main__", "say": say, "ack": ack})  # noqa: S102
+nursery = sys.modules["__main__"]  # kept: its functions are used
+main = sys.modules["__main__"] = ModuleType("__main__")  # where a pool of processes looks for a function of the child's
+main.__dict__.update(say=say, ack=ack)
+exec(compile(str(job["code"]), "<child>", "exec"), main.__dict__)  # noqa: S102
 sys.stdout.flush()

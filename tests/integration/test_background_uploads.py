@@ -193,9 +193,9 @@ def test_an_uploader_that_is_killed_again_and_again(world: World) -> None:
     access = replace(world.access(), upload_rate=24 * MIB)
     with training(world, access, [(large, "model.pt")]):
         for _ in range(2):
-            (uploader,) = until(world.uploaders, 30)
+            (uploader,) = until(world.uploaders)
             (parcel,) = world.spool.parcels()
-            until(lambda: list(parcel.folder.glob("upload-0.json")), 30, world.tell)  # noqa: B023 - used at once
+            until(lambda: list(parcel.folder.glob("upload-0.json")), 60, world.tell)  # noqa: B023 - used at once
             os.kill(uploader, signal.SIGKILL)
             until(lambda: uploader not in world.uploaders())  # noqa: B023 - used at once
         world.is_empty(90)
@@ -364,7 +364,7 @@ def test_files_of_a_run_that_was_begun_offline_wait_for_it(world: World) -> None
     source, content = world.file("model.pt", 1000)
     paths = JournalPaths(world.target.root)
     with training(world, world.access(), [(source, "model.pt")], run="local-1"):
-        until(world.uploaders, 30)
+        until(world.uploaders)
         (parcel,) = world.spool.parcels()
         assert root_of(paths, parcel) is None
         resolved = {"format": 1, **vars(Resolved("1", "2", world.root))}

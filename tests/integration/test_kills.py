@@ -17,8 +17,8 @@ from holdfast.testing import FaultProxy
 from holdfast.testing.fixtures import RunningMlflow
 
 pytestmark = pytest.mark.timeout(240)
-TRIALS = 200 if os.environ.get("HOLDFAST_LONG_TESTS") == "1" else 20
-AT_ONCE = 4
+TRIALS = 200 if os.environ.get("HOLDFAST_LONG_TESTS") == "1" else 12
+AT_ONCE = 6
 
 LOGS = {
     "mlflow": """
@@ -242,7 +242,7 @@ def test_a_killed_shipper_is_replaced_while_its_process_goes_on(nursery: Nursery
     assert place.kill_shippers() == 1
     until(lambda: not place.shippers())
     logged = child.acknowledged
-    until(lambda: len(stored.values(run_id, "a")) > logged, 30, lambda: f"nobody delivers any more {place.shippers()}")
+    until(lambda: len(stored.values(run_id, "a")) > logged, 60, lambda: f"nobody delivers any more {place.shippers()}")
     child.signal(signal.SIGKILL)
 
 
@@ -252,7 +252,7 @@ def test_one_of_two_shippers_leaves(nursery: Nursery, place: Place, stored: Stor
     first = until(place.shippers)
     progress = until(lambda: read_progress(JournalPaths(place.root).shipper_state))
     assert [progress.pid] == first
-    assert place.start_shipper().wait(30) == 0, "the second one has nothing to do"
+    assert place.start_shipper().wait(60) == 0, "the second one has nothing to do"
     assert place.shippers() == first
     child.signal(signal.SIGTERM)
     child.ends()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -257,26 +257,24 @@ def test_batches_whose_answers_are_lost_are_stored_once(
 
 @pytest.mark.parametrize("leftover", ["shipper", "by hand"])
 def test_a_process_that_ends_before_the_server_is_back(
-    leftover: str, proxy: FaultProxy, place: Place, stored: Stored, unique: str
+    leftover: str, nursery: Nursery, proxy: FaultProxy, place: Place, stored: Stored, unique: str
 ) -> None:
     proxy.refuse()
     shipper = {"HOLDFAST_SHIPPER": "none"} if leftover == "by hand" else {}
     short = Place(place.uri, place.folder, {**place.environ, **shipper, "HOLDFAST_EXIT_WAIT": "1.5"})
-    code = "say = ack = lambda *_: None" + LOGGING + NESTED + "print('end', time.time())"
-    with running(short, code) as process:
-        _, errors = process.communicate(timeout=60)
-        assert process.returncode == 0, errors
-        said = [line for line in errors.splitlines() if "holdfast sync" in line]
-        assert len(said) == 1, errors
-        assert str(short.root) in said[0]
-        proxy.pass_on()
-        if leftover == "by hand":
-            assert not short.shippers()
-            assert short.start_shipper().wait(60) == 0
-        until(lambda: len(stored.runs(unique)) == 2, saying=short.tell)
-        inner = next(run for run in stored.runs(unique) if run.name == "inner")
-        assert stored.ends(inner.run_id, place=short).status == "FINISHED"
-        assert stored.values(inner.run_id, "a") == list(range(100))
+    child = nursery.start(short, LOGGING + NESTED)
+    assert child.ends() == 0, child.output
+    said = [line for line in child.output.splitlines() if "holdfast sync" in line]
+    assert len(said) == 1, child.output
+    assert str(short.root) in said[0]
+    proxy.pass_on()
+    if leftover == "by hand":
+        assert not short.shippers()
+        assert short.start_shipper().wait(60) == 0
+    until(lambda: len(stored.runs(unique)) == 2, saying=short.tell)
+    inner = next(run for run in stored.runs(unique) if run.name == "inner")
+    assert stored.ends(inner.run_id, place=short).status == "FINISHED"
+    assert stored.values(inner.run_id, "a") == list(range(100))
 
 
 def test_an_exit_waits_no_longer_than_it_may(proxy: FaultProxy, place: Place) -> None:
@@ -320,17 +318,26 @@ def test_the_server_killed_and_restarted(nursery: Nursery, sqlite_uri: str, tmp_
         check_whole(child, stored, child.said["run"])
 
 
-@pytest.mark.parametrize("way", ["behind a server", "directly"])
-def test_postgresql_restarted(way: str, nursery: Nursery, tmp_path: Path, unique: str) -> None:
-    with PostgresServer() as postgres:
-        database = postgres.create_database()
+@pytest.fixture(scope="module")
+def mortal_postgres() -> Iterator[tuple[PostgresServer, str]]:
+    """A PostgreSQL server that may be killed, and a database there with MLflow's tables."""
+    with PostgresServer() as server:
+        database = server.create_database()
         make_tables(database)
-        if way == "directly":
-            _restart(nursery, postgres, database, tmp_path, unique)
-            return
-        options = ServerOptions(database, artifacts_destination=str(tmp_path / "files"), port=0)
-        with LocalMlflowServer(options) as server:
-            _restart(nursery, postgres, server.url, tmp_path, unique)
+        yield server, database
+
+
+@pytest.mark.parametrize("way", ["behind a server", "directly"])
+def test_postgresql_restarted(
+    way: str, mortal_postgres: tuple[PostgresServer, str], nursery: Nursery, tmp_path: Path, unique: str
+) -> None:
+    postgres, database = mortal_postgres
+    if way == "directly":
+        _restart(nursery, postgres, database, tmp_path, unique)
+        return
+    options = ServerOptions(database, artifacts_destination=str(tmp_path / "files"), port=0)
+    with LocalMlflowServer(options) as server:
+        _restart(nursery, postgres, server.url, tmp_path, unique)
 
 
 def _restart(nursery: Nursery, postgres: PostgresServer, uri: str, folder: Path, experiment: str) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from journaling import Child, Nursery, Place, Stored, completed, running, until
+from journaling import Child, Nursery, Place, Stored, running, until
 
 from holdfast.journal.locks import FileLock
 from holdfast.testing import FaultProxy
@@ -17,7 +17,7 @@ from holdfast.testing.fixtures import RunningMlflow
 
 pytestmark = pytest.mark.timeout(240)
 RANKS = 8
-STEPS = 300
+STEPS = 100
 
 
 @pytest.fixture
@@ -138,7 +138,7 @@ def work(rank):
 if __name__ == "__main__":
     mlflow.set_experiment(os.environ["EXPERIMENT"])
     run_id = mlflow.start_run().info.run_id
-    print("run", run_id)
+    say("run", run_id)
     for step in range(50):
         mlflow.log_metric("parent", step, step=step)
     FORK
@@ -157,13 +157,14 @@ WAYS = {
 
 @pytest.mark.parametrize("shipper", ["process", "thread"])
 @pytest.mark.parametrize("way", WAYS)
-def test_forks(way: str, shipper: str, place: Place, stored: Stored) -> None:
+def test_forks(way: str, shipper: str, nursery: Nursery, place: Place, stored: Stored) -> None:
     settings = {"HOLDFAST_SHIPPER": shipper, "HOLDFAST_EXIT_WAIT": "20"}
     place = Place(place.uri, place.folder, {**place.environ, **settings})
-    output, errors = completed(place, FORKS.replace("FORK", WAYS[way]))
-    run_id = next(line.split()[1] for line in output.splitlines() if line.startswith("run "))
+    child = nursery.start(place, FORKS.replace("FORK", WAYS[way]))
+    assert child.ends(120) == 0, place.tell()
+    run_id = child.said["run"]
     found = stored.ends(run_id, place=place)
-    assert (found.status, found.tags.get("holdfast.endedBy")) == ("FINISHED", None), errors
+    assert (found.status, found.tags.get("holdfast.endedBy")) == ("FINISHED", None), child.output
     ranks = 4 if "pool" in way else 1
     for rank in range(ranks):
         until(lambda rank=rank: len(stored.values(run_id, f"rank{rank}")) == 100, saying=place.tell)
@@ -171,14 +172,14 @@ def test_forks(way: str, shipper: str, place: Place, stored: Stored) -> None:
     assert stored.values(run_id, "parent") == list(range(100))
 
 
-def test_a_child_that_is_forked_with_the_tracker(place: Place, stored: Stored) -> None:
-    output, _ = completed(
+def test_a_child_that_is_forked_with_the_tracker(nursery: Nursery, place: Place, stored: Stored) -> None:
+    child = nursery.start(
         place,
         """
         import os
         from holdfast import MLflowTracker
         with MLflowTracker(experiment_name=os.environ["EXPERIMENT"]) as tracker:
-            print("run", tracker.start_run())
+            say("run", tracker.start_run())
             for step in range(50):
                 tracker.log_metrics({"parent": step}, step)
             pid = os.fork()
@@ -190,7 +191,8 @@ def test_a_child_that_is_forked_with_the_tracker(place: Place, stored: Stored) -
             tracker.log_metrics({"parent": 50}, 50)
         """,
     )
-    run_id = next(line.split()[1] for line in output.splitlines() if line.startswith("run "))
+    assert child.ends(120) == 0, place.tell()
+    run_id = child.said["run"]
     assert stored.ends(run_id, place=place).status == "FINISHED"
     assert stored.values(run_id, "child") == list(range(50))
     assert stored.values(run_id, "parent") == list(range(51))
@@ -429,7 +431,7 @@ def test_the_thread_of_a_process_that_is_killed_is_followed_by_another(
     second.hears("logged")
     first.signal(9)
     first.ends()
-    found = stored.ends(first.said["run"], 30, place=place)
+    found = stored.ends(first.said["run"], place=place)
     assert (found.status, stored.values(found.run_id, "a")) == ("FAILED", list(range(100)))
     (place.folder / "second" / "enough").touch()
     assert second.ends() == 0
@@ -462,12 +464,14 @@ def test_nobody_delivers_at_all(nursery: Nursery, place: Place, stored: Stored) 
 # -- servers --------------------------------------------------------------------------
 
 
-def test_a_server_never_journals(sqlite_uri: str, tmp_path: Path) -> None:
+def test_a_server_never_journals(nursery: Nursery, sqlite_uri: str, tmp_path: Path) -> None:
     """The plugins are loaded there too, and the setting may be in its environment."""
     from holdfast.testing import free_port
 
     port = free_port()
-    place = Place(sqlite_uri, tmp_path / "server", {"MLFLOW_BACKEND_STORE_URI": sqlite_uri})
+    # Without MLflow's jobs, which are eight processes more.
+    settings = {"MLFLOW_BACKEND_STORE_URI": sqlite_uri, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    place = Place(sqlite_uri, tmp_path / "server", settings)
     server = f"""
 import os, sys
 os.environ.pop("MLFLOW_TRACKING_URI")
@@ -486,8 +490,8 @@ os.execv(sys.executable, [sys.executable, "-m", "mlflow", "server", "--port", "{
                 assert process.poll() is None
                 return False
 
-        until(answers, 90)
-        output, _ = completed(
+        until(answers, 150)
+        client = nursery.start(
             Place(url, tmp_path / "client", {"HOLDFAST_DELIVERY": "direct"}),
             """
             import mlflow
@@ -495,10 +499,11 @@ os.execv(sys.executable, [sys.executable, "-m", "mlflow", "server", "--port", "{
             with mlflow.start_run() as run:
                 mlflow.log_metric("a", 1)
                 mlflow.log_param("p", 1)
-            print(mlflow.MlflowClient().get_run(run.info.run_id).data.metrics)
+            say("metrics", mlflow.MlflowClient().get_run(run.info.run_id).data.metrics)
             """,
         )
-        assert "{'a': 1.0}" in output
+        assert client.hears("metrics", 120) == {"a": 1.0}
+        assert client.ends() == 0
         assert not place.folder.joinpath("journal").exists()
         process.terminate()
-        process.wait(30)
+        process.wait(60)

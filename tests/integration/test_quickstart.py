@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from journaling import QUIET, Nursery, Place
 
 from holdfast import ModelRegistry, open_project
 from holdfast.core.stages import Stage
@@ -19,25 +23,67 @@ pytest.importorskip("xgboost", reason="the quickstart's libraries are not instal
 GAMES = Path(__file__).parents[2].parent / "shared" / "data" / "nba_games.csv"
 
 
-def quickstart(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "holdfast", "quickstart", *arguments]
-    done = subprocess.run(
-        command, env={**os.environ, **environment}, capture_output=True, text=True, check=False, timeout=280
-    )
-    sys.stdout.write(done.stdout)
-    sys.stderr.write(done.stderr)
-    return done
+MODULES = (
+    "holdfast_examples.game_outcomes.quickstart",
+    "holdfast_examples.game_outcomes.pipeline",
+    "alembic.command",
+    "matplotlib.figure",
+    "mlflow.pyfunc",
+    "mlflow.xgboost",
+    "pyarrow.pandas_compat",
+    "sklearn.metrics",
+)
+# The command, with its two outputs apart.
+COMMAND = """
+import os, sys
+import holdfast.cli
+for number, name in ((1, "told"), (2, "shown")):
+    os.dup2(os.open(name, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), number)
+sys.argv = ["holdfast", "quickstart", *{arguments!r}]
+holdfast.cli.main()
+"""
 
 
-def result(*arguments: str, **environment: str) -> dict[str, Any]:
-    done = quickstart("--json", *arguments, **environment)
+@dataclass(frozen=True)
+class Here(Place):
+    """The folder of the test, with its environment."""
+
+    def settings(self) -> dict[str, str]:
+        """Return the environment of a child."""
+        return {**QUIET, **{name: os.environ[name] for name in ("HOME", "AWS_EC2_METADATA_DISABLED")}, **self.environ}
+
+
+@pytest.fixture(scope="module")
+def nursery() -> Iterator[Nursery]:
+    """Starts processes that have imported what takes most of the quickstart's time."""
+    with Nursery(*MODULES) as found:
+        yield found
+
+
+@pytest.fixture
+def tables(sqlite_template: Path) -> None:
+    """The database that a quickstart finds; `test_for_a_person` is of one that makes its own."""
+    shutil.copyfile(sqlite_template, "mlflow.db")
+
+
+def quickstart(nursery: Nursery, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    # A shipper of its own would import MLflow once more.
+    place = Here("", Path.cwd(), {"HOLDFAST_SHIPPER": "thread", **environment})
+    child = nursery.start(place, COMMAND.format(arguments=arguments))
+    code = child.ends(280)
+    return subprocess.CompletedProcess(arguments, code, Path("told").read_text(), Path("shown").read_text())
+
+
+def result(nursery: Nursery, *arguments: str, **environment: str) -> dict[str, Any]:
+    done = quickstart(nursery, "--json", *arguments, **environment)
     assert done.returncode == 0, done.stderr
     parsed: dict[str, Any] = json.loads(done.stdout)
     return parsed
 
 
-def test_twice_and_once_worse() -> None:
-    first = result()
+@pytest.mark.usefixtures("tables")
+def test_twice_and_once_worse(nursery: Nursery) -> None:
+    first = result(nursery)
     assert (first["version"], first["promoted"], first["production_version"]) == (1, True, 1)
     assert first["metrics"]["auc"] > 0.7
     by_stage, by_alias = first["predictions"].values()
@@ -46,7 +92,7 @@ def test_twice_and_once_worse() -> None:
     assert all(0 < chance < 1 for chance in by_stage)
     assert set(first["predictions"]) == {"models:/game-outcomes/Production", "models:/game-outcomes@production"}
 
-    second = result()
+    second = result(nursery)
     assert (second["version"], second["promoted"], second["archived"]) == (2, True, [1])
     assert second["metrics"] == first["metrics"]  # the same seed gives the same model
     registry = ModelRegistry(open_project())
@@ -56,7 +102,7 @@ def test_twice_and_once_worse() -> None:
     }
 
     Path("pyproject.toml").write_text('[tool.holdfast.promotion]\nmin = { "test/auc" = 0.99 }\n')
-    third = result()
+    third = result(nursery)
     assert (third["version"], third["promoted"], third["production_version"]) == (3, False, 2)
     assert "test/auc >= 0.99" in third["refusal"]
     assert registry.get("game-outcomes", 3).stage is Stage.STAGING
@@ -70,14 +116,18 @@ def test_twice_and_once_worse() -> None:
 
 
 def test_for_a_person() -> None:
-    done = quickstart()
-    assert done.returncode == 0
+    """The whole process, from its start to its end, with nothing there before."""
+    done = subprocess.run(
+        [sys.executable, "-m", "holdfast", "quickstart"], capture_output=True, text=True, check=False, timeout=280
+    )
+    assert done.returncode == 0, done.stderr
     for text in ("game-outcomes version 1", "Staging, then Production", "sqlite:///", "mlartifacts", "holdfast up"):
         assert text in done.stdout
     assert "Training" in done.stderr  # progress does not mix with the result
 
 
-def test_in_the_projects_bucket_with_the_projects_keys(s3_server: S3Access) -> None:
+@pytest.mark.usefixtures("tables")
+def test_in_the_projects_bucket_with_the_projects_keys(nursery: Nursery, s3_server: S3Access) -> None:
     account = s3_server.add_account("quickstart", ["quickstart-bucket"])
     settings = {
         "MLFLOW_ARTIFACT_ROOT": "s3://quickstart-bucket/files",
@@ -88,27 +138,28 @@ def test_in_the_projects_bucket_with_the_projects_keys(s3_server: S3Access) -> N
     Path(".env").write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
     Path(".env").chmod(0o600)
     stranger = {"AWS_ACCESS_KEY_ID": "AKIASTRANGER", "AWS_SECRET_ACCESS_KEY": "x", "AWS_SESSION_TOKEN": "left-over"}
-    done = result(**stranger)
+    done = result(nursery, **stranger)
     assert (done["promoted"], len(done["predictions"])) == (True, 2)
     assert done["artifact_uri"].startswith("s3://quickstart-bucket/files/game-outcomes/")
     keys = [item["Key"] for item in s3_server.client().list_objects_v2(Bucket="quickstart-bucket")["Contents"]]
     assert {"MLmodel", "calibration.png"} <= {key.rsplit("/", 1)[1] for key in keys}
 
 
+@pytest.mark.usefixtures("tables")
 @pytest.mark.skipif(not GAMES.exists(), reason=f"{GAMES.name} is not there; it is not part of the project")
-def test_the_users_own_games() -> None:
-    mine = result(GAMES=str(GAMES))
+def test_the_users_own_games(nursery: Nursery) -> None:
+    mine = result(nursery, GAMES=str(GAMES))
     assert mine["model_name"] == "game-outcomes-nba_games"
     assert mine["metrics"]["auc"] >= 0.68
     assert mine["forecast"]["auc"] == pytest.approx(0.717, abs=0.001)
 
 
-def test_games_that_cannot_be_used() -> None:
-    missing = quickstart("--games", "missing.csv")
+def test_games_that_cannot_be_used(nursery: Nursery) -> None:
+    missing = quickstart(nursery, "--games", "missing.csv")
     assert missing.returncode == 2
     assert "missing.csv" in missing.stderr
     Path("bad.csv").write_text("season,date,team1,team2,prob1_outcome\n2020,yesterday,A,A,7\n")
-    bad = quickstart(GAMES="bad.csv")
+    bad = quickstart(nursery, GAMES="bad.csv")
     assert bad.returncode == 2
     assert "bad.csv" in bad.stderr
     assert "Traceback" not in bad.stderr

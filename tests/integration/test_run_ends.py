@@ -2,40 +2,40 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 import textwrap
-import time
 from pathlib import Path
 
 import pytest
+from journaling import Child, Nursery, Plain
 
 from holdfast import open_project
+from holdfast.testing.fixtures import RunningMlflow
 
 HEAD = """
 import os, signal, sys, time
 from holdfast import MLflowTracker
-tracker = MLflowTracker(experiment_name="ends")
+tracker = MLflowTracker(experiment_name=os.environ["EXPERIMENT"])
 def ready():
-    print("ready", flush=True)
-    deadline = time.monotonic() + 60
+    say("ready", True)
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         time.sleep(0.05)
 """
 
 
-def start(body: str, uri: str) -> subprocess.Popen[str]:
-    environment = {**os.environ, "MLFLOW_TRACKING_URI": uri}
-    code = HEAD + textwrap.dedent(body)
-    return subprocess.Popen(
-        [sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+@pytest.fixture
+def place(mlflow_server: RunningMlflow, tmp_path: Path, unique: str) -> Plain:
+    """Where the process of a test logs to."""
+    return Plain(mlflow_server.url, tmp_path / "place", {"EXPERIMENT": unique})
 
 
-def statuses(uri: str) -> list[str]:
-    project = open_project(tracking_uri=uri, experiment_name="ends")
+def start(nursery: Nursery, place: Plain, body: str) -> Child:
+    return nursery.start(place, HEAD + textwrap.dedent(body))
+
+
+def statuses(place: Plain) -> list[str]:
+    project = open_project(tracking_uri=place.uri, experiment_name=place.environ["EXPERIMENT"])
     return [run.status for run in project.runs.search_runs([project.experiment().experiment_id])]
 
 
@@ -57,12 +57,11 @@ ENDINGS = {
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_endings(ending: str, sqlite_uri: str) -> None:
+def test_endings(ending: str, nursery: Nursery, place: Plain) -> None:
     body, code, status = ENDINGS[ending]
-    process = start(body, sqlite_uri)
-    _, errors = process.communicate(timeout=120)
-    assert process.returncode == code, errors
-    assert statuses(sqlite_uri) == [status], errors
+    child = start(nursery, place, body)
+    assert child.ends(120) == code, child.output
+    assert statuses(place) == [status], child.output
 
 
 SIGNALS = {
@@ -79,30 +78,27 @@ SIGNALS = {
 
 
 @pytest.mark.parametrize("case", SIGNALS)
-def test_signals(case: str, sqlite_uri: str) -> None:
+def test_signals(case: str, nursery: Nursery, place: Plain) -> None:
     body, number, code = SIGNALS[case]
-    process = start(body, sqlite_uri)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    process.send_signal(number)
-    _, errors = process.communicate(timeout=120)
-    assert process.returncode == code, errors
-    assert statuses(sqlite_uri) == ["KILLED"], errors
+    child = start(nursery, place, body)
+    child.hears("ready", 120)
+    child.signal(number)
+    assert child.ends(120) == code, child.output
+    assert statuses(place) == ["KILLED"], child.output
 
 
-def test_hooks_are_gone_once_no_run_is_open(sqlite_uri: str, tmp_path: Path) -> None:
+def test_hooks_are_gone_once_no_run_is_open(nursery: Nursery, place: Plain) -> None:
     body = """
     before = (sys.excepthook, signal.getsignal(signal.SIGTERM))
     with tracker.run():
         assert signal.getsignal(signal.SIGTERM) is not before[1]
     assert (sys.excepthook, signal.getsignal(signal.SIGTERM)) == before
     """
-    process = start(body, sqlite_uri)
-    _, errors = process.communicate(timeout=120)
-    assert process.returncode == 0, errors
+    child = start(nursery, place, body)
+    assert child.ends(120) == 0, child.output
 
 
-def test_an_error_of_the_store_does_not_hide_the_users(sqlite_uri: str) -> None:
+def test_an_error_of_the_store_does_not_hide_the_users(nursery: Nursery, place: Plain) -> None:
     body = """
     with tracker.run():
         tracker._project.runs._connection.tracking_uri = "x"
@@ -112,20 +108,16 @@ def test_an_error_of_the_store_does_not_hide_the_users(sqlite_uri: str) -> None:
         tracker._project.runs.end_run = broken
         raise ValueError("the user's own")
     """
-    process = start(body, sqlite_uri)
-    _, errors = process.communicate(timeout=120)
-    assert process.returncode == 1
-    *_, error, last = errors.splitlines()
+    child = start(nursery, place, body)
+    assert child.ends(120) == 1
+    *_, error, last = child.output.splitlines()
     assert error == "ValueError: the user's own"
     assert "stay RUNNING" in last
     assert "the store is gone" in last
 
 
-def test_the_process_dies_of_sigterm_at_once_where_no_run_is_open(sqlite_uri: str) -> None:
-    process = start("ready()", sqlite_uri)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    started = time.monotonic()
-    process.terminate()
-    assert process.wait(timeout=60) == -signal.SIGTERM
-    assert time.monotonic() - started < 30
+def test_the_process_dies_of_sigterm_at_once_where_no_run_is_open(nursery: Nursery, place: Plain) -> None:
+    child = start(nursery, place, "ready()")
+    child.hears("ready", 120)
+    child.signal(signal.SIGTERM)
+    assert child.ends() == -signal.SIGTERM, "it went on, until its loop was over"

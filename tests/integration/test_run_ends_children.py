@@ -2,80 +2,89 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import textwrap
-import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from journaling import Nursery, Place, Plain, completed
 
 from holdfast import open_project
 from holdfast.server import ServerOptions
 from holdfast.testing import LocalMlflowServer
+from holdfast.testing.fixtures import RunningMlflow
 
-CHILD = """
+CHILDREN = """
 import multiprocessing, os, sys, time
 from holdfast import MLflowTracker
 
-def work(ready):
-    tracker = MLflowTracker(experiment_name="ends")
-    tracker.start_run("child")
+def work(ending, ready):
+    tracker = MLflowTracker(experiment_name=os.environ["EXPERIMENT"])
+    tracker.start_run(ending)
     ready.set()
-    {body}
+    if ending == "by an exception":
+        raise ValueError("boom")
+    if ending == "by sys.exit(3)":
+        sys.exit(3)
+    if ending == "by terminate()":
+        time.sleep(240)
+    tracker.log_metrics({"x": 1})
 
 if __name__ == "__main__":
-    context = multiprocessing.get_context("{method}")
-    tracker = MLflowTracker(experiment_name="ends")
+    context = multiprocessing.get_context(os.environ["METHOD"])
+    tracker = MLflowTracker(experiment_name=os.environ["EXPERIMENT"])
     tracker.start_run("parent")
-    ready = context.Event()
-    child = context.Process(target=work, args=(ready,))
-    child.start()
-    assert ready.wait(60)
-    if {terminate}:
-        child.terminate()
-    child.join(60)
+    begun = []
+    for ending in os.environ["ENDINGS"].split(","):
+        begun.append((context.Event(), ending))
+        child = context.Process(target=work, args=begun[-1][::-1])
+        child.start()
+        begun[-1] += (child,)
+    for ready, ending, child in begun:
+        assert ready.wait(120)
+        if ending == "by terminate()":
+            child.terminate()
+    for _, _, child in begun:
+        child.join(120)
     assert tracker.get_run_info()["status"] == "RUNNING"
-    print(child.exitcode)
+    print([child.exitcode for _, _, child in begun])
 """
 
-CHILD_ENDINGS = {
-    "normally": ("tracker.log_metrics({'x': 1})", False, "FINISHED"),
-    "by an exception": ("raise ValueError('boom')", False, "FAILED"),
-    "by sys.exit(3)": ("sys.exit(3)", False, "FAILED"),
-    "by terminate()": ("time.sleep(60)", True, "KILLED"),
+ENDINGS = {
+    "normally": "FINISHED",
+    "by an exception": "FAILED",
+    "by sys.exit(3)": "FAILED",
+    "by terminate()": "KILLED",
 }
 
 
-def run_script(code: str, uri: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    script = folder / "script.py"
-    script.write_text(textwrap.dedent(code))
-    environment = {**os.environ, "MLFLOW_TRACKING_URI": uri}
-    return subprocess.run(
-        [sys.executable, str(script)], env=environment, capture_output=True, text=True, timeout=120, check=False
-    )
+@pytest.fixture
+def place(mlflow_server: RunningMlflow, tmp_path: Path, unique: str) -> Plain:
+    """Where the processes of a test log to."""
+    return Plain(mlflow_server.url, tmp_path / "place", {"EXPERIMENT": unique})
 
 
-def statuses(uri: str) -> dict[str, str]:
-    project = open_project(tracking_uri=uri, experiment_name="ends")
+def statuses(place: Place) -> dict[str, str]:
+    project = open_project(tracking_uri=place.uri, experiment_name=place.environ["EXPERIMENT"])
     return {run.name: run.status for run in project.runs.search_runs([project.experiment().experiment_id])}
 
 
-@pytest.mark.parametrize("ending", CHILD_ENDINGS)
 @pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_runs_of_child_processes(method: str, ending: str, sqlite_uri: str, tmp_path: Path) -> None:
-    body, terminate, status = CHILD_ENDINGS[ending]
-    done = run_script(CHILD.format(method=method, body=body, terminate=terminate), sqlite_uri, tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert statuses(sqlite_uri) == {"parent": "FINISHED", "child": status}, done.stderr
+def test_runs_of_child_processes(method: str, nursery: Nursery, place: Plain) -> None:
+    place = replace(place, environ={**place.environ, "METHOD": method, "ENDINGS": ",".join(ENDINGS)})
+    if method == "fork":
+        child = nursery.start(place, CHILDREN)
+        assert child.ends(240) == 0, child.output
+    else:
+        completed(place, CHILDREN, limit_s=240)
+    assert statuses(place) == {"parent": "FINISHED", **ENDINGS}
 
 
-def test_a_fork_inside_a_block_never_ends_its_parents_run(sqlite_uri: str, tmp_path: Path) -> None:
+def test_a_fork_inside_a_block_never_ends_its_parents_run(nursery: Nursery, place: Plain) -> None:
     code = """
     import os, sys
     from holdfast import MLflowTracker
-    tracker = MLflowTracker(experiment_name="ends")
+    tracker = MLflowTracker(experiment_name=os.environ["EXPERIMENT"])
     with tracker, tracker.run("parent") as run_id:
         child = os.fork()
         if child == 0:
@@ -89,45 +98,41 @@ def test_a_fork_inside_a_block_never_ends_its_parents_run(sqlite_uri: str, tmp_p
         assert info["status"] == "RUNNING"
         assert info["metrics"] == {"from the child": 1.0}
     """
-    done = run_script(code, sqlite_uri, tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert statuses(sqlite_uri) == {"parent": "FINISHED", "child": "FINISHED"}
+    child = nursery.start(place, code)
+    assert child.ends(120) == 0, child.output
+    assert statuses(place) == {"parent": "FINISHED", "child": "FINISHED"}
 
 
 DEAD_SERVER = {
-    "without a block": 'tracker.start_run("left")\nready()',
-    "in a block": 'with tracker.run("left"):\n    ready()\n    raise ValueError("boom")',
+    "without a block": ('tracker.start_run("left")\nready()', 0),
+    "in a block": ('with tracker.run("left"):\n    ready()\n    raise ValueError("boom")', 1),
 }
 
 
-@pytest.mark.parametrize("where", DEAD_SERVER)
-def test_a_server_that_died_does_not_hold_up_the_exit(where: str, sqlite_uri: str) -> None:
+def test_a_server_that_died_does_not_hold_up_the_exit(nursery: Nursery, sqlite_uri: str, tmp_path: Path) -> None:
     head = """
-    import sys
+    import os, time
     from holdfast import MLflowTracker
     tracker = MLflowTracker(experiment_name="ends")
     def ready():
-        print(tracker.run_id, flush=True)
-        sys.stdin.readline()
+        say("run", tracker.run_id)
+        while not os.path.exists("go"):
+            time.sleep(0.02)
     """
     with LocalMlflowServer(ServerOptions(sqlite_uri, port=0)) as server:
-        process = subprocess.Popen(
-            [sys.executable, "-c", textwrap.dedent(head) + DEAD_SERVER[where]],
-            env={**os.environ, "MLFLOW_TRACKING_URI": server.url},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        assert process.stdout is not None
-        run_id = process.stdout.readline().strip()
+        children = {
+            where: nursery.start(Plain(server.url, tmp_path / where), textwrap.dedent(head) + body)
+            for where, (body, _) in DEAD_SERVER.items()
+        }
+        ids = {where: child.hears("run", 120) for where, child in children.items()}
         server.kill()
-        started = time.monotonic()
-        _, errors = process.communicate("\n", timeout=120)
-        assert time.monotonic() - started < 30
-    lines = [line for line in errors.splitlines() if "not delivered in full" in line]
-    assert len(lines) == 1, errors
-    assert run_id in lines[0]
-    assert "connection refused" in lines[0]
-    assert "holdfast sync" in lines[0]
-    assert process.returncode == (1 if where == "in a block" else 0)
+        for child in children.values():
+            (child.place.folder / "go").touch()
+        codes = {where: child.ends(120) for where, child in children.items()}
+    assert codes == {where: code for where, (_, code) in DEAD_SERVER.items()}
+    for where, child in children.items():
+        lines = [line for line in child.output.splitlines() if "not delivered in full" in line]
+        assert len(lines) == 1, child.output
+        assert ids[where] in lines[0]
+        assert "connection refused" in lines[0]
+        assert "holdfast sync" in lines[0]

@@ -158,8 +158,11 @@ def test_a_folder(place: _Place, tmp_path: Path, small_ranges: None) -> None:
     assert _tree(tmp_path) == {path: content for path, content in contents.items() if path != "mm"}
     total = sum(len(content) for path, content in contents.items() if path != "mm")
     assert (told.files, told.size_bytes, told.advanced, told.done) == (1103, total, total, 1103)
-    assert place.files().download(place.root, "", tmp_path / "all") == tmp_path / "all"
-    assert _tree(tmp_path / "all") == contents
+    few = {"m/deep/er/x": b"x", "m/empty": b"", "mm": b"other"}
+    for path, content in few.items():
+        place.put(f"few/{path}", content)
+    assert place.files().download(f"s3://{place.bucket}/few", "", tmp_path / "all") == tmp_path / "all"
+    assert _tree(tmp_path / "all") == few
 
 
 def test_nothing_there(place: _Place, tmp_path: Path) -> None:

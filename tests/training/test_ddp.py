@@ -16,6 +16,7 @@ import torch
 from holdfast import open_project
 from holdfast.project import Project
 from holdfast.testing import free_port
+from holdfast.testing.fixtures import RunningMlflow
 
 OPTIONS = [
     "--epochs=3",
@@ -35,9 +36,10 @@ STEPS = 24
 
 
 @pytest.fixture
-def project(sqlite_uri: str, monkeypatch: pytest.MonkeyPatch) -> Project:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", sqlite_uri)
-    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "ranks")
+def project(mlflow_server: RunningMlflow, unique: str, monkeypatch: pytest.MonkeyPatch) -> Project:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_server.url)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", unique)
+    monkeypatch.setenv("HOLDFAST_SHIPPER", "process")  # as it is by default: it outlives a rank that is killed
     return open_project()
 
 
@@ -47,7 +49,7 @@ def start(output: Path, *more: str, by: tuple[str, ...] = (), **environment: str
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=280,
         check=False,
     )
 
@@ -86,9 +88,7 @@ def test_two_ranks(project: Project, tmp_path: Path) -> None:
     assert seen == metrics(project, whole["run_id"])
     assert len(seen["rank1/train/loss_step"]) == len(seen["train/loss_step"]) == STEPS
     assert seen["rank1/train/loss_step"] != seen["train/loss_step"]
-    experiment = project.runs.find_experiment("ranks")
-    assert experiment is not None
-    runs = project.runs.search_runs([experiment.experiment_id], limit=9)
+    runs = project.runs.search_runs([project.experiment().experiment_id], limit=9)
     assert {run.run_id: run.status for run in runs} == {whole["run_id"]: "FINISHED", run_id: "FINISHED"}
 
 

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from holdfast import open_project
 from holdfast.errors import InvalidInputError
 from holdfast.project import Project
+from holdfast.testing.fixtures import RunningMlflow
 from holdfast.training.command import Script
 from holdfast.training.launching.ray import LaunchError, launch, lightning_parts
 from holdfast.training.lightning.logger import HoldfastLogger
@@ -93,10 +94,10 @@ def cluster() -> Iterator[None]:
 
 
 @pytest.fixture
-def project(cluster: None, sqlite_uri: str) -> Project:
+def project(cluster: None, mlflow_server: RunningMlflow, unique: str) -> Project:
     """The workers of the cluster have another environment: they read the project's own settings."""
     Path(".env").write_text(
-        f"MLFLOW_TRACKING_URI={sqlite_uri}\nMLFLOW_EXPERIMENT_NAME=on-ray\nHOLDFAST_SHIPPER=thread\n"
+        f"MLFLOW_TRACKING_URI={mlflow_server.url}\nMLFLOW_EXPERIMENT_NAME={unique}\nHOLDFAST_SHIPPER=thread\n"
     )
     return open_project()
 
@@ -148,7 +149,7 @@ def test_broken_worker(project: Project) -> None:
     """One worker's exception ends the training, and the one run as FAILED."""
     with pytest.raises(LaunchError, match=r"The worker of rank [01] failed: RuntimeError"):
         launch(train_broken, {"breaks": True}, num_workers=2)
-    deadline_s = time.monotonic() + 30
+    deadline_s = time.monotonic() + 120
     while [run.status for run in runs(project)] != ["FAILED"] and time.monotonic() < deadline_s:
         time.sleep(0.1)  # rank 0 was killed by Ray; the shipper ends its run
     assert [run.status for run in runs(project)] == ["FAILED"]

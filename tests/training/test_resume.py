@@ -58,6 +58,7 @@ def whole(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> It
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", uri)
         patch.setenv("HOLDFAST_JOURNAL", str(folder / "journal"))
+        patch.setenv("HOLDFAST_SHIPPER", "thread")
         patch.chdir(folder)
         result = train(folder / "out")
         yield {"weights": weights(result), **in_run(open_project(), result.run_id)}
@@ -75,7 +76,7 @@ def train_in_child(output: Path, **environment: str) -> subprocess.CompletedProc
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
         check=False,
     )
 
@@ -125,7 +126,8 @@ def test_sigkill(project: Project, whole: dict[str, Any], tmp_path: Path) -> Non
 
 
 def test_files_gone(project: Project, whole: dict[str, Any], tmp_path: Path) -> None:
-    child = train_in_child(tmp_path / "out", KILL_AT="KILL:17")
+    # Its files are sent by a process that outlives it.
+    child = train_in_child(tmp_path / "out", KILL_AT="KILL:17", HOLDFAST_SHIPPER="process")
     assert child.returncode == -9, child.stderr
     run_id = json.loads((tmp_path / "out" / "run.json").read_text())["run_id"]
     project.settle_files(run_id)
@@ -162,7 +164,7 @@ def test_signals(
 
 
 def test_exit_codes(project: Project, tmp_path: Path) -> None:
-    child = train_in_child(tmp_path / "out", KILL_AT="USR1:4", PATH=os.environ["PATH"])
+    child = train_in_child(tmp_path / "out", KILL_AT="USR1:4")
     assert child.returncode == 3, child.stderr
     assert "Traceback" not in child.stderr
     assert [run.status for run in runs(project)] == ["KILLED"]

@@ -1,4 +1,4 @@
-"""Sweeps by Optuna: trials in processes of their own, on SQLite."""
+"""Sweeps by Optuna: trials in processes of their own, on SQLite and on a server."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from holdfast import open_project
 from holdfast.cli import sweep as command
 from holdfast.errors import InvalidInputError, RunStateError
 from holdfast.project import Project
+from holdfast.testing.fixtures import RunningMlflow
 from holdfast.training.sweeping import State, SweepError, sweep
 from holdfast.training.sweeping.records import trial_of
 
@@ -59,7 +60,14 @@ def log(*values, then=lambda: None):
 @pytest.fixture
 def project(sqlite_uri: str, monkeypatch: pytest.MonkeyPatch) -> Project:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", sqlite_uri)
-    monkeypatch.setenv("HOLDFAST_SHIPPER", "thread")  # a trial begins no other process
+    return open_project()
+
+
+@pytest.fixture
+def served(mlflow_server: RunningMlflow, unique: str, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """On a server: there a trial need not import what opens a database, which takes it the most time."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_server.url)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", unique)
     return open_project()
 
 
@@ -174,21 +182,21 @@ def only_parent(project: Project) -> str:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a process is not bound to its parent")
-def test_killed_and_resumed(project: Project, start_sweeper: Starter) -> None:
+def test_killed_and_resumed(served: Project, start_sweeper: Starter) -> None:
     """The sweep goes on in the same parent: what is done is not repeated, what was interrupted is."""
     line = script("if number == 0: sys.exit(1)\nif number == 1: hang()\nlog(1.0)\n")
-    project.experiment()
+    served.experiment()
     sweeper = start_sweeper(2, 1)
     pid = int(until(lambda: begun(1), "the second trial").split()[0])
-    until(lambda: len(children(project, only_parent(project))) == 2, "the second trial's run")
+    until(lambda: len(children(served, only_parent(served))) == 2, "the second trial's run")
     with pytest.raises(RunStateError, match=f"is being worked on by another process, {sweeper.pid}"):
-        sweep(line, resume=only_parent(project), trials=2)
-    assert project.runs.get_run(only_parent(project)).status == "RUNNING"
+        sweep(line, resume=only_parent(served), trials=2)
+    assert served.runs.get_run(only_parent(served)).status == "RUNNING"
     sweeper.kill()
     sweeper.communicate()
     until(lambda: not is_alive(pid), "the end of the trial whose sweep was killed")
-    parent = only_parent(project)
-    before = children(project, parent)
+    parent = only_parent(served)
+    before = children(served, parent)
     result = sweep(line, resume=parent, trials=2, sampler="random")
     assert result.run_id == parent
     states = [trial.state for trial in result.trials]
@@ -197,29 +205,29 @@ def test_killed_and_resumed(project: Project, start_sweeper: Starter) -> None:
     assert result.trials[2].params == result.trials[1].params
     assert len({trial.params["x"] for trial in result.trials}) == 2
     assert not begun(3)
-    assert [run.status for run in children(project, parent)] == ["FAILED", "KILLED", "FINISHED"]
-    assert project.runs.get_run(parent).status == "FINISHED"
+    assert [run.status for run in children(served, parent)] == ["FAILED", "KILLED", "FINISHED"]
+    assert served.runs.get_run(parent).status == "FINISHED"
     again = sweep(line, resume=parent, trials=2)  # nothing is left to do
     assert len(again.trials) == 3
     assert list(Path(".holdfast/journal/sweeps").iterdir()) == []
 
 
 @pytest.mark.parametrize("engine", ["optuna", "ray"])
-def test_terminated(project: Project, start_sweeper: Starter, engine: str) -> None:
+def test_terminated(served: Project, start_sweeper: Starter, engine: str) -> None:
     """SIGTERM reaches all trials; their runs and the parent are KILLED, though Ray sets a handler of its own."""
     script("hang()\n")
-    project.experiment()
+    served.experiment()
     sweeper = start_sweeper(4, 2, engine)
     until(lambda: begun(0) and begun(1), "two trials")
-    until(lambda: len(children(project, only_parent(project))) == 2, "their runs")
+    until(lambda: len(children(served, only_parent(served))) == 2, "their runs")
     pids = [int(begun(number).split()[0]) for number in (0, 1)]
     sweeper.send_signal(signal.SIGTERM)
-    _, told = sweeper.communicate(timeout=60)
+    _, told = sweeper.communicate(timeout=120)
     assert sweeper.returncode == 128 + signal.SIGTERM, told
     assert not any(is_alive(pid) for pid in pids)
-    parent = only_parent(project)
-    assert project.runs.get_run(parent).status == "KILLED"
-    runs = children(project, parent)
+    parent = only_parent(served)
+    assert served.runs.get_run(parent).status == "KILLED"
+    runs = children(served, parent)
     assert [run.status for run in runs] == ["KILLED", "KILLED"]
     assert {run.tags["holdfast.sweep.state"] for run in runs} == {"interrupted"}
 
