@@ -131,7 +131,8 @@ def test_what_was_set_before_is_set_again(tracker: MLflowTracker) -> None:
     assert not get_autologging_config("sklearn", "disable")
 
 
-def test_server_away(mlflow_server: RunningMlflow, unique: str) -> None:
+def test_server_away(mlflow_server: RunningMlflow, unique: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOLDFAST_SHIPPER", "process")  # which uploads what this one leaves
     with FaultProxy(mlflow_server.url) as proxy:
         proxy.refuse()
         tracker = MLflowTracker(proxy.url, experiment_name=unique)
@@ -148,7 +149,7 @@ def test_server_away(mlflow_server: RunningMlflow, unique: str) -> None:
         # Files that MLflow itself logs to a run begun offline are uploaded once its process has taken leave.
         close_deliveries()
         listed = mlflow.MlflowClient(mlflow_server.url).list_artifacts
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while "cv_results.csv" not in {item.path for item in listed(parent.info.run_id)}:
             assert time.monotonic() < deadline
             time.sleep(0.05)
