@@ -60,6 +60,7 @@ def log(*values, then=lambda: None):
 @pytest.fixture
 def project(sqlite_uri: str, monkeypatch: pytest.MonkeyPatch) -> Project:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", sqlite_uri)
+    monkeypatch.setenv("HOLDFAST_SHIPPER", "thread")  # a trial begins no other process
     return open_project()
 
 
@@ -68,6 +69,7 @@ def served(mlflow_server: RunningMlflow, unique: str, monkeypatch: pytest.Monkey
     """On a server: there a trial need not import what opens a database, which takes it the most time."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_server.url)
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", unique)
+    monkeypatch.setenv("HOLDFAST_SHIPPER", "thread")
     return open_project()
 
 
