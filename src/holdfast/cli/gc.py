@@ -221,7 +221,7 @@ def _apply(options: Options, given: set[str], plan_file: str | None, yes: bool, 
     if not is_sure(question(still), yes, "Nothing was deleted"):
         raise typer.Exit(1)
     with later_if_retryable(screen.out):
-        outcome, number = _carry_out(project, plan, asked, screen)
+        outcome, number = _carry_out(project, plan, asked, screen, survey)
     if json:
         screen.print_document("stopped" if number else "applied", plan, survey, outcome)
     else:
@@ -252,7 +252,9 @@ def _survey(project: Project, asked: Asked) -> Survey:
         meter.end()
 
 
-def _carry_out(project: Project, plan: Plan, asked: Asked, screen: Screen) -> tuple[Outcome, int]:
+def _carry_out(
+    project: Project, plan: Plan, asked: Asked, screen: Screen, survey: Survey | None
+) -> tuple[Outcome, int]:
     from holdfast.artifacts.progress import meter_for
     from holdfast.cli.gc_ending import stopping
     from holdfast.maintenance.applying import apply
@@ -260,7 +262,7 @@ def _carry_out(project: Project, plan: Plan, asked: Asked, screen: Screen) -> tu
     meter = meter_for(doing="delete")
     try:
         with stopping(screen.out) as stop:
-            outcome = apply(project, plan, asked, meter, stop.event)
+            outcome = apply(project, plan, asked, meter, stop.event, survey)
         return outcome, stop.number
     finally:
         meter.end()

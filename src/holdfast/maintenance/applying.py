@@ -35,10 +35,17 @@ _CHUNK = 3000
 # A survey is made anew when it is older than this, or than so many times what it took.
 _SURVEY_S = 600.0
 _SURVEY_TIMES = 5
+# A survey that ended so shortly before is as good as a new one, which would be older by the time of the first deletion.
+_FRESH_S = 5.0
 
 
 def apply(
-    project: Project, plan: Plan, asked: Asked, meter: Meter = SILENT, stop: threading.Event | None = None
+    project: Project,
+    plan: Plan,
+    asked: Asked,
+    meter: Meter = SILENT,
+    stop: threading.Event | None = None,
+    found: Survey | None = None,
 ) -> Outcome:
     """Do what a plan says, as far as it is still right.
 
@@ -51,6 +58,7 @@ def apply(
         asked: What it was made from; the rules are those of the plan.
         meter: Is told of each object.
         stop: Ends it between two batches, once it is set.
+        found: The survey that the plan is of; where that was a moment ago, the store is not surveyed anew at the start.
 
     Raises:
         HoldfastError: Another clean-up of the project is under way (retryable), the ledger cannot be written, or the
@@ -58,22 +66,24 @@ def apply(
     """
     home = home_of(project)
     with taken(home):
-        found = _Surveyed(project, plan, asked)
+        surveyed = _Surveyed(project, plan, asked, found)
         ledger = begin_ledger(home, plan)
-        return _Apply(project, found, ledger, meter, stop or threading.Event()).run()
+        return _Apply(project, surveyed, ledger, meter, stop or threading.Event()).run()
 
 
 class _Surveyed:
     """The store as it was surveyed last, by the rules of a plan."""
 
-    def __init__(self, project: Project, plan: Plan, asked: Asked) -> None:
+    def __init__(self, project: Project, plan: Plan, asked: Asked, found: Survey | None) -> None:
         self._project, self.plan = project, plan
         # What a person asks names rules that may have changed since; the plan's stand in it.
         rules = replace(plan.rules, roots=())
         self.asked = replace(asked, rules=rules, experiments=(), retention=False)
         # One for all: making a client takes longer than most requests.
         self.holdings = holdings_of(project)
-        self.now = self._look()
+        is_fresh = found is not None and abs(time.time() - plan.made_ms / 1000) < _FRESH_S
+        self._good_until_s = time.monotonic() + _SURVEY_S
+        self.now = found if found is not None and is_fresh else self._look()
 
     def _look(self) -> Survey:
         began_s = time.monotonic()
