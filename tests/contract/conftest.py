@@ -11,7 +11,7 @@ import pytest
 from holdfast.backend.cleanup.opening import open_cleanup
 from holdfast.backend.cleanup.store import CleanupStore
 from holdfast.backend.client import Connection
-from holdfast.testing.fixtures import _TEMPLATE, PostgresAccess
+from holdfast.testing.fixtures import PostgresAccess, database_with_tables
 
 sys.path.insert(0, str(Path(__file__).parent))
 from cleanup_scene import Scene
@@ -34,7 +34,7 @@ def _runs_on_its_backend(item: pytest.Item) -> bool:
 @pytest.fixture(scope="session")
 def shared_postgres_uri(postgres: PostgresAccess) -> str:
     """The URI of a database of the session, with MLflow's tables."""
-    return postgres.create_database(template=_TEMPLATE)
+    return database_with_tables(postgres)
 
 
 @pytest.fixture

@@ -63,6 +63,11 @@ class RunningMlflow:
     artifacts: str
 
 
+def database_with_tables(postgres: PostgresAccess, name: str | None = None) -> str:
+    """Make a database with the tables of the installed MLflow on the session's server, and return its URI."""
+    return postgres.create_database(name, template=_TEMPLATE)
+
+
 def _account(fields: dict[str, Any]) -> Account:
     """Return an account as the worker that started the server wrote it; JSON knows no tuples."""
     return Account(**{**fields, "buckets": tuple(fields["buckets"])})
@@ -138,7 +143,7 @@ def mlflow_server(
     @contextmanager
     def serve() -> Iterator[RunningMlflow]:
         artifacts = tmp_path_factory.mktemp("mlflow-artifacts")
-        backend = postgres.create_database(template=_TEMPLATE)
+        backend = database_with_tables(postgres)
         with LocalMlflowServer(ServerOptions(backend, artifacts_destination=str(artifacts), port=0)) as server:
             yield RunningMlflow(server.url, str(artifacts))
 
@@ -169,7 +174,7 @@ def sqlite_uri(sqlite_template: Path, tmp_path: Path) -> str:
 def postgres_uri(postgres: PostgresAccess) -> Iterator[str]:
     """The URI of a PostgreSQL database of this test, with MLflow's tables; dropped after it."""
     name = f"test_{secrets.token_hex(6)}"
-    yield postgres.create_database(name, template=_TEMPLATE)
+    yield database_with_tables(postgres, name)
     postgres.drop_database(name)
 
 
