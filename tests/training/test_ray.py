@@ -96,9 +96,7 @@ def cluster() -> Iterator[None]:
 @pytest.fixture
 def project(cluster: None, mlflow_server: RunningMlflow, unique: str) -> Project:
     """The workers of the cluster have another environment: they read the project's own settings."""
-    Path(".env").write_text(
-        f"MLFLOW_TRACKING_URI={mlflow_server.url}\nMLFLOW_EXPERIMENT_NAME={unique}\nHOLDFAST_SHIPPER=thread\n"
-    )
+    Path(".env").write_text(f"MLFLOW_TRACKING_URI={mlflow_server.url}\nMLFLOW_EXPERIMENT_NAME={unique}\n")
     return open_project()
 
 
