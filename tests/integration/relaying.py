@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from unhurried import examine_unhurried
+
 from holdfast.doctor.check import Result, Status
-from holdfast.doctor.examine import examine
 from holdfast.doctor.journal import delivery, folder
 from holdfast.doctor.machine import config, proxy
 from holdfast.doctor.report import Report
@@ -35,7 +36,7 @@ Answer = tuple[int, str]
 
 def examined(environ: Mapping[str, str], *only: str, start: Path | None = None) -> Report:
     """Examine a project with these settings."""
-    return examine(start, {"HOLDFAST_DELIVERY": "direct", **environ}, only, catalog=CATALOG)
+    return examine_unhurried(start, {"HOLDFAST_DELIVERY": "direct", **environ}, only, CATALOG)
 
 
 def result_of(name: str, environ: Mapping[str, str], start: Path | None = None) -> Result:

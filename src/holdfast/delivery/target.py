@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from holdfast.backend.rest_sender import RestSender
 from holdfast.core.login import Login
 from holdfast.core.redaction import Redactor
 from holdfast.core.sending import Sender
@@ -63,6 +62,8 @@ class Target:
             from holdfast.backend.store_sender import StoreSender
 
             return StoreSender(self.tracking_uri, self.redact)
+        from holdfast.backend.rest_sender import RestSender
+
         return RestSender(self.tracking_uri, self.login, timeout_s, self.redact)
 
     def to_json(self) -> str:

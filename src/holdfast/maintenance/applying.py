@@ -79,8 +79,7 @@ class _Surveyed:
         # What a person asks names rules that may have changed since; the plan's stand in it.
         rules = replace(plan.rules, roots=())
         self.asked = replace(asked, rules=rules, experiments=(), retention=False)
-        # One for all: making a client takes longer than most requests.
-        self.holdings = holdings_of(project)
+        self.holdings = found.holdings if found is not None else holdings_of(project)
         is_fresh = found is not None and abs(time.time() - plan.made_ms / 1000) < _FRESH_S
         self._good_until_s = time.monotonic() + _SURVEY_S
         self.now = found if found is not None and is_fresh else self._look()

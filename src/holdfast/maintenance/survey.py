@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -50,12 +50,14 @@ class Survey:
     """What a survey found.
 
     Attributes:
+        holdings: What it was seen with; opening that anew takes longer than most requests.
         plan: What is to be done.
         state: What the store holds, and what needs it.
         troubles: What could not be looked at; nothing of it is in the plan.
         listed: How many objects were seen, in all forms.
     """
 
+    holdings: Holdings = field(repr=False)
     plan: Plan
     state: State
     troubles: tuple[Trouble, ...] = ()
@@ -146,7 +148,7 @@ class _Surveyor:
                 self._troubles += troubles
             told = (*plan.told, *self._told, *self._trashed.told(plan), *filter(None, [withheld.told]))
             plan = replace(plan, told=told)
-            return Survey(plan, state, tuple(self._troubles), findings.count)
+            return Survey(self._holdings, plan, state, tuple(self._troubles), findings.count)
 
     # -- what was asked ---------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import groupby
+from typing import Self
 
 from holdfast.artifacts.landing import PART_PREFIX, disk_errors
 from holdfast.artifacts.removal.outcomes import Failure, Removal, Work, batches_of, failure_of
@@ -79,42 +80,77 @@ def remove_files(objects: Sequence[StoredObject], root: str, work: Work) -> None
 
 def _remove(root: str, batch: Sequence[StoredObject]) -> Removal:
     done = Removal()
-    for folder, found in groupby(batch, key=lambda stored: os.path.dirname(stored.address)):
-        files = list(found)
-        try:
-            with _opened(root, folder) as handle:
-                done += _remove_in(handle, files)
-        except (FileNotFoundError, NotADirectoryError) as error:
-            # A link in the way is `ENOTDIR` too, for it is opened as a folder. A root that is gone may be a disk that
-            # is not mounted, with all its files.
-            is_gone = isinstance(error, FileNotFoundError) and os.path.isdir(root)
-            failed = () if is_gone else tuple(_failure(stored, error) for stored in files)
-            done += Removal(removed=tuple(files) if is_gone else (), failed=failed)
-        except OSError as error:
-            done += Removal(failed=tuple(_failure(stored, error) for stored in files))
-        _remove_empty(root, folder)
+    with _Root(root) as top:
+        for folder, found in groupby(batch, key=lambda stored: os.path.dirname(stored.address)):
+            files = list(found)
+            try:
+                with top.opened(folder) as handle:
+                    done += _remove_in(handle, files)
+            except (FileNotFoundError, NotADirectoryError) as error:
+                # A link in the way is `ENOTDIR` too, for it is opened as a folder. A root that is gone may be a disk
+                # that is not mounted, with all its files.
+                is_gone = isinstance(error, FileNotFoundError) and os.path.isdir(root)
+                failed = () if is_gone else tuple(_failure(stored, error) for stored in files)
+                done += Removal(removed=tuple(files) if is_gone else (), failed=failed)
+            except OSError as error:
+                done += Removal(failed=tuple(_failure(stored, error) for stored in files))
+            top.remove_empty(folder)
     return done
 
 
-@contextmanager
-def _opened(root: str, folder: str) -> Iterator[int]:
-    """Give a handle of a folder, to which no link leads, neither below the root nor above it."""
-    handle = os.open(root, _FOLDER)
-    try:
-        # A run's folder may have become a link since the root was found: then this is another folder of that name.
-        if os.path.realpath(root) != root:
-            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), root)
-        for name in _names_below(root, folder):
-            below = os.open(name, _FOLDER, dir_fd=handle)
+class _Root:
+    """A folder below which things are removed, opened once: whatever takes its name meanwhile is another one."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._handle: int | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._handle is not None:
+            os.close(self._handle)
+
+    def _top(self) -> int:
+        if self._handle is None:
+            handle = os.open(self._path, _FOLDER)
+            # A run's folder may have become a link since the root was found: then this is another folder of that name.
+            if os.path.realpath(self._path) != self._path:
+                os.close(handle)
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), self._path)
+            self._handle = handle
+        return self._handle
+
+    @contextmanager
+    def opened(self, folder: str) -> Iterator[int]:
+        """Give a handle of a folder, to which no link leads, neither below the root nor above it."""
+        handle = os.dup(self._top())
+        try:
+            for name in self.names_below(folder):
+                below = os.open(name, _FOLDER, dir_fd=handle)
+                os.close(handle)
+                handle = below
+            yield handle
+        finally:
             os.close(handle)
-            handle = below
-        yield handle
-    finally:
-        os.close(handle)
 
+    def names_below(self, folder: str) -> list[str]:
+        """Return the names that lead from the root to a folder."""
+        return [name for name in folder[len(self._path.rstrip("/")) :].split("/") if name]
 
-def _names_below(root: str, folder: str) -> list[str]:
-    return [name for name in folder[len(root.rstrip("/")) :].split("/") if name]
+    def remove_empty(self, folder: str) -> None:
+        """Remove a folder that is empty, and then those above that are, below the root."""
+        while self.names_below(folder):
+            above, name = os.path.split(folder)
+            try:
+                with self.opened(above) as handle:
+                    os.rmdir(name, dir_fd=handle)
+            except FileNotFoundError:
+                pass
+            except OSError:  # it is not empty, or may not be removed: then it is listed again, with what is in it
+                return
+            folder = above
 
 
 def _remove_in(handle: int, files: Sequence[StoredObject]) -> Removal:
@@ -149,26 +185,12 @@ def _failure(stored: StoredObject, error: OSError) -> Failure:
     return failure_of(stored, code, f"Cannot delete {stored.address}: {why}", retryable)
 
 
-def _remove_empty(root: str, folder: str) -> None:
-    """Remove a folder that is empty, and then those above that are, below the root."""
-    while _names_below(root, folder):
-        above, name = os.path.split(folder)
-        try:
-            with _opened(root, above) as handle:
-                os.rmdir(name, dir_fd=handle)
-        except FileNotFoundError:
-            pass
-        except OSError:  # it is not empty, or may not be removed: then it is listed again, with what is in it
-            return
-        folder = above
-
-
 def prune(place: str, root: str) -> None:
     """Remove the empty folders of a place, itself included, and then those above it that are empty, below the root."""
     found = []
     for where, folders, _ in os.walk(place):
         folders[:] = [name for name in folders if not os.path.islink(os.path.join(where, name))]
         found.append(where)
-    for folder in sorted(found, key=lambda where: where.count("/"), reverse=True):
-        _remove_empty(root, folder)
-    _remove_empty(root, place)
+    with _Root(root) as top:
+        for folder in sorted(found, key=lambda where: where.count("/"), reverse=True) or [place]:
+            top.remove_empty(folder)

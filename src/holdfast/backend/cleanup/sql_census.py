@@ -29,11 +29,6 @@ TRACE_PLACES = ("mlflow.artifactLocation", "mlflow.trace.archiveLocation")
 SOURCE_RUN = "mlflow.sourceRun"
 DELETED = "deleted"
 _DELETED_VERSION = "Deleted_Internal"
-_REGISTRY = ("registered_models", "model_versions", "registered_model_aliases")
-_TABLES = (
-    *("experiments", "runs", "tags", "latest_metrics", "logged_models", "inputs", "entity_associations"),
-    *("trace_info", "trace_tags", "trace_request_metadata", *_REGISTRY),
-)
 _USES = {"RUN_INPUT": "input", "RUN_OUTPUT": "output"}
 
 
@@ -49,13 +44,13 @@ def read_state(uri: str, wanted: Wanted, place_of: PlaceOf, redact: Redactor) ->
     Raises:
         BackendError: The database cannot be read.
     """
-    with reading(uri, "read what clean-up must know", redact, _TABLES) as tables:
+    with reading(uri, "read what clean-up must know", redact) as tables:
         return _Census(tables, place_of).state(wanted)
 
 
 def read_versions(uri: str, place_of: PlaceOf, redact: Redactor) -> list[VersionRecord]:
     """Return the registered versions of a database; takes and raises what `read_state` does."""
-    with reading(uri, "read the registered versions", redact, (*_REGISTRY, "runs")) as tables:
+    with reading(uri, "read the registered versions", redact) as tables:
         return versions_in(tables, place_of)
 
 

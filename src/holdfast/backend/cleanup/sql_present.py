@@ -37,7 +37,7 @@ def has_models(uri: str, redact: Redactor) -> bool:
     Raises:
         BackendError: The database cannot be read.
     """
-    with reading(uri, "look for registered models", redact, ("registered_models",)) as tables:
+    with reading(uri, "look for registered models", redact) as tables:
         return any(True for _ in tables.rows("registered_models", "name"))
 
 
@@ -50,7 +50,7 @@ def read_living(uri: str, what: Living, ids: Sequence[Any], redact: Redactor) ->
     found: list[tuple[Any, str]] = []
     if not ids:
         return found
-    with reading(uri, f"look which {what.table} are deleted", redact, (what.table,)) as tables:
+    with reading(uri, f"look which {what.table} are deleted", redact) as tables:
         for batch in batches(ids, _ASKED_AT_ONCE):
             columns = tables[what.table].c
             where = (columns[what.key].in_(batch), columns["lifecycle_stage"] != DELETED)

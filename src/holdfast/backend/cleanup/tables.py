@@ -19,12 +19,14 @@ from holdfast.core.uris import scheme_of
 from holdfast.errors import BackendError, BackendUnavailableError, HoldfastError, PermissionDeniedError
 
 if TYPE_CHECKING:
-    from sqlalchemy import ColumnElement, Connection, Table
+    from sqlalchemy import ColumnElement, Connection, Inspector, Table
 
 CONNECT_TIMEOUT_S = 10
 _LOCK_TIMEOUT = "30s"
 _ROWS_AT_ONCE = 5000
 _REFUSED = re.compile(r"permission denied for (?:table|relation|view) (?P<table>\S+)|command denied to user", re.I)
+# By database: the version and names of its tables, and what is known of them.
+_reflections: dict[str, tuple[tuple[str, ...], Mapping[str, Table]]] = {}
 _BUSY = re.compile(r"lock timeout|deadlock detected|could not serialize|Lock wait timeout|Deadlock found", re.I)
 
 
@@ -56,14 +58,13 @@ class Tables:
 
 
 @contextmanager
-def reading(uri: str, doing: str, redact: Redactor, only: Sequence[str]) -> Iterator[Tables]:
+def reading(uri: str, doing: str, redact: Redactor) -> Iterator[Tables]:
     """Open a transaction that sees the database as it is at one moment and changes nothing.
 
     Args:
         uri: A normalised database URI.
         doing: What for, for errors.
         redact: Hides the project's secrets in errors.
-        only: The tables to look at.
 
     Raises:
         BackendError: The database cannot be read, or is no MLflow's.
@@ -72,7 +73,7 @@ def reading(uri: str, doing: str, redact: Redactor, only: Sequence[str]) -> Iter
         if scheme_of(uri) == "postgresql":
             connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         _begin(connection, "DEFERRED")
-        yield Tables(connection, reflected(connection, only))
+        yield Tables(connection, reflected(connection))
 
 
 @contextmanager
@@ -101,23 +102,51 @@ def transaction(connection: Connection) -> Iterator[None]:
         raise
 
 
-def reflected(connection: Connection, only: Sequence[str] | None = None) -> Mapping[str, Table]:
-    """Return the tables that are there, by name: of those named, or all with their foreign keys.
+def reflected(connection: Connection) -> Mapping[str, Table]:
+    """Return the tables that are there with their columns and foreign keys, by name.
+
+    A database is looked at once for each version of its tables: that takes longer than most questions to it.
 
     Raises:
         BackendError: They are not MLflow's.
     """
-    from sqlalchemy import MetaData, inspect
+    from sqlalchemy import inspect
 
-    there = inspect(connection).get_table_names()
-    if not {"experiments", "registered_models"} & set(there):
+    inspector = inspect(connection)
+    there = set(inspector.get_table_names())
+    if not {"experiments", "registered_models"} & there:
         raise BackendError(
             "The database has no tables of MLflow.", "see MLFLOW_TRACKING_URI; `mlflow db upgrade` makes them"
         )
-    known = MetaData()
-    names = there if only is None else sorted(set(only) & set(there))
-    known.reflect(connection, only=names, resolve_fks=only is None)
-    return known.tables
+    if "alembic_version" not in there:
+        return _looked_at(inspector)
+    versions = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalars()
+    state = (*sorted(versions), *sorted(there))
+    database = connection.engine.url.render_as_string(hide_password=True)
+    known = _reflections.get(database)
+    if known is None or known[0] != state:
+        known = _reflections[database] = (state, _looked_at(inspector))
+    return known[1]
+
+
+def _looked_at(inspector: Inspector) -> Mapping[str, Table]:
+    """Return the tables without their indexes and defaults, which `MetaData.reflect` takes most of its time for."""
+    from sqlalchemy import Column, ForeignKeyConstraint, MetaData, Table
+
+    found = MetaData()
+    keys = inspector.get_multi_foreign_keys()
+    for (schema, table), columns in inspector.get_multi_columns().items():
+        constraints = [
+            ForeignKeyConstraint(
+                key["constrained_columns"],
+                [f"{key['referred_table']}.{column}" for column in key["referred_columns"]],
+                ondelete=key.get("options", {}).get("ondelete"),
+            )
+            for key in keys.get((schema, table), ())
+            if key["referred_schema"] in (None, schema)
+        ]
+        Table(table, found, *(Column(column["name"], column["type"]) for column in columns), *constraints)
+    return found.tables
 
 
 def _begin(connection: Connection, kind: str) -> None:
