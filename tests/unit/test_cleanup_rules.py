@@ -138,9 +138,16 @@ def test_reasons_are_few_and_counted() -> None:
     )
 
 
-@pytest.mark.parametrize("place", [f"{ROOT}/1", f"{ROOT}/1/r/artifacts", f"{ROOT}/1/r/artifacts/x"])
-def test_an_active_run_protects_what_shares_its_place(place: str) -> None:
-    assert "run s, which stays, shares its place" in _why(_plan(runs=(_run(), _active("s", place=place))))
+@pytest.mark.parametrize(
+    ("place", "why"),
+    [
+        (f"{ROOT}/1", f"has all of {ROOT}/1 as its place"),
+        (f"{ROOT}/1/r/artifacts", "has the same place"),
+        (f"{ROOT}/1/r/artifacts/x", f"has its place in this one, {ROOT}/1/r/artifacts/x"),
+    ],
+)
+def test_an_active_run_protects_what_shares_its_place(place: str, why: str) -> None:
+    assert f"run s, which stays, {why}" in _why(_plan(runs=(_run(), _active("s", place=place))))
 
 
 def test_a_place_that_only_begins_alike_protects_nothing() -> None:
@@ -266,7 +273,9 @@ def test_only_what_was_asked_for_goes_and_all_else_protects() -> None:
     assert ids(experiment_ids=("2",), run_ids=("s",)) == []
     inner = _run("s", place=f"{ROOT}/1/r/artifacts/s")
     asked = replace(RULES, run_ids=("r",))
-    assert "run s, which stays, shares its place" in _why(_plan(rules=asked, runs=(_run(), inner)))
+    assert "run s, which stays, has its place in this one, s3://b/1/r/artifacts/s" in _why(
+        _plan(rules=asked, runs=(_run(), inner))
+    )
 
 
 def test_a_young_file_keeps_all_that_is_loose_in_an_experiment_that_goes() -> None:
@@ -284,7 +293,9 @@ def test_a_run_that_is_only_marked_deleted_keeps_what_shares_its_place() -> None
     model = ModelRecord("m-1", "1", f"{ROOT}/1/models/m-1/artifacts", "r")
     plan = _plan(rules=rules, runs=(_active(), inner), models=(model,))
     assert _ids(plan) == [(Kind.RUN, "r", Action.EXPIRE)]
-    assert [(kept.id, "run r, which stays, shares its place" in kept.why) for kept in plan.kept] == [("s", True)]
+    ((name, why),) = [(kept.id, kept.why) for kept in plan.kept]
+    assert name == "s"
+    assert f"run r, which stays, has all of {ROOT}/1/r/artifacts as its place" in why
     both = _plan(rules=rules, runs=(_active(), replace(inner, is_deleted=False, deleted_ms=None)))
     assert _ids(both) == [(Kind.RUN, "r", Action.EXPIRE), (Kind.RUN, "s", Action.EXPIRE)]
 

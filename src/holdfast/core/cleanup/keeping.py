@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from holdfast.core.cleanup.ages import shown_age
 from holdfast.core.cleanup.candidates import Candidate, Candidates
 from holdfast.core.cleanup.needs import Guards
-from holdfast.core.cleanup.places import PlaceMap, is_understood, protecting
+from holdfast.core.cleanup.places import PlaceMap, covers, is_understood, protecting
 from holdfast.core.cleanup.plan import Kind
 from holdfast.core.cleanup.rules import CleanupRules
 from holdfast.core.cleanup.sorting import Sorted
@@ -99,9 +99,9 @@ class Keeping:
             return
         thing = self._stock.things[key]
         if place := protecting(thing.place):
-            for _, other in self._things.around(place):
+            for where, other in self._things.around(place):
                 if other != key:
-                    self._keep(other, f"{thing.said}, which stays, shares its place or has one above or below it")
+                    self._keep(other, f"{thing.said}, which stays, {_relation(place, where)}")
         self._keep(Key(Kind.EXPERIMENT, thing.experiment_id), f"{thing.said} in it stays")
         run = self._stock.run_of(key)
         if run in self._candidates.found and not self._candidates.found[run].expires:
@@ -120,6 +120,12 @@ class Keeping:
             for _, other in self._things.at_or_above(place):
                 self._keep(other, f"{said}, which stays, keeps its runs in its place")
         self._spread_members(key, said)
+
+
+def _relation(mine: str, theirs: str) -> str:
+    if mine == theirs:
+        return "has the same place"
+    return f"has all of {mine} as its place" if covers(mine, theirs) else f"has its place in this one, {mine}"
 
 
 def _signs_of_life(candidate: Candidate, tally: Tally | None, rules: CleanupRules, now_ms: int) -> Iterator[str]:
