@@ -11,6 +11,7 @@ import pytest
 from holdfast.backend.cleanup.opening import open_cleanup
 from holdfast.backend.cleanup.store import CleanupStore
 from holdfast.backend.client import Connection
+from holdfast.delivery import settling
 from holdfast.testing.fixtures import PostgresAccess, database_with_tables
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -43,6 +44,12 @@ def postgres_uri(request: pytest.FixtureRequest) -> str:
     is_for_all = "connection" not in request.fixturenames
     uri: str = request.getfixturevalue("shared_postgres_uri" if is_for_all else "postgres_uri")
     return uri
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that is slow because other tests keep it busy is not away."""
+    monkeypatch.setattr(settling, "REACH_S", 20.0)
 
 
 @pytest.fixture

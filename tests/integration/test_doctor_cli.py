@@ -179,9 +179,9 @@ def test_nothing_answers_anywhere_and_the_command_ends_all_the_same(
         )
         began_at = time.monotonic()
         command = [sys.executable, "-m", "holdfast", "doctor", "--json"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
         took_s = time.monotonic() - began_at
-    assert took_s < 15.0
+    assert took_s < 25.0  # 15 on a machine that does nothing else
     assert done.returncode == 3, done.stdout
     assert canary not in done.stdout + done.stderr
     found = {entry["name"]: entry["status"] for entry in json.loads(done.stdout)["checks"]}

@@ -91,7 +91,7 @@ def test_what_could_not_be_taken_away_is_said_and_a_second_signal_does_not_wait(
     process.send_signal(signal.SIGINT)
     began = time.monotonic()
     _, said = process.communicate(timeout=20)
-    assert time.monotonic() - began < 2.0
+    assert time.monotonic() - began < 5.0  # it waits for 6 s if nobody presses twice
     assert process.returncode == 130
     assert f"warning: could not be removed, and is still there: s3://{project.bucket}/" in said
     assert "Traceback" not in said

@@ -85,7 +85,7 @@ def test_a_server_that_does_not_answer(proxy: FaultProxy, case: str) -> None:
     break_it(proxy)
     result = result_of("server.reachable", uri(proxy.url))
     assert_found(result, FAILED, found, remedy)
-    assert result.took_s < 6
+    assert result.took_s < 30  # and not the minute that the check has here
 
 
 @pytest.mark.parametrize("status", [401, 403])

@@ -130,7 +130,7 @@ def test_a_postgresql_that_swallows_everything(postgres: PostgresAccess) -> None
         address = _other(postgres.uri("mlflow_template"), f"127.0.0.1:{postgres.port}", proxy.address)
         result = result_of("server.reachable", uri(address))
     assert_found(result, FAILED, "cannot be reached at 127.0.0.1", "correct host and port in MLFLOW_TRACKING_URI")
-    assert result.took_s < 6
+    assert result.took_s < 30  # and not the minute that the check has here
 
 
 class Absent:
@@ -226,7 +226,7 @@ def test_a_database_that_somebody_holds(sqlite_uri: str) -> None:
         other.execute("BEGIN IMMEDIATE")
         result = result_of("server.run", uri(sqlite_uri))
     assert_found(result, FAILED, "Another process is writing to", "end the other process, or use PostgreSQL")
-    assert result.took_s < 6
+    assert result.took_s < 30  # and not the minute that the check has here
 
 
 # -- its tables, its connections ------------------------------------------------------------

@@ -21,7 +21,7 @@ from holdfast.testing import FaultProxy
 from holdfast.testing.fixtures import RunningMlflow
 
 TIMEOUT_S = 1.0
-SLACK_S = 3.0  # a busy machine
+SLACK_S = 10.0  # a busy machine
 
 
 @pytest.fixture

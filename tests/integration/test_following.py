@@ -171,7 +171,7 @@ def test_closing_waits_for_no_request(
         proxy.black_hole()
         until(lambda: "send" in calls_of("holdfast-follow"))
         began_s = time.monotonic()
-    assert time.monotonic() - began_s < 1.0
+    assert time.monotonic() - began_s < 5.0
     assert calls == [1]
 
 

@@ -194,8 +194,8 @@ def test_an_unreadable_retry_after_is_none(header: str | None) -> None:
 def test_a_call_that_hangs_is_left_behind() -> None:
     started = time.monotonic()
     with pytest.raises(Unavailable, match=r"within 0.2 s"):
-        within(0.2, "check", lambda: time.sleep(3))
-    assert time.monotonic() - started < 2
+        within(0.2, "check", lambda: time.sleep(30))
+    assert time.monotonic() - started < 10
     with pytest.raises(ZeroDivisionError):
         within(5, "check", lambda: print(1 // 0))  # noqa: T201
 
