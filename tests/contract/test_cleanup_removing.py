@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import sqlite3
 import threading
+from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
@@ -49,6 +50,33 @@ def test_nothing_mentions_what_was_purged(store: CleanupStore, scene: Scene, tra
     assert [mentions(tracking_uri, item) for item in (run, model, trace)] == [{}, {}, {}]
     assert mentions(tracking_uri, kept) == before
     assert scene.client.get_logged_model(evaluated).source_run_id == kept
+
+
+@databases
+def test_the_sums_of_a_day_that_loses_traces_are_made_anew(
+    store: CleanupStore, scene: Scene, tracking_uri: str
+) -> None:
+    run = scene.run()
+    trace, kept = scene.trace(run), scene.trace(run)
+    engine = create_engine(tracking_uri)
+    known = MetaData()
+    known.reflect(engine)
+    if "sql_trace_rollup_rebuild_queue" not in known.tables:
+        pytest.skip("this MLflow keeps no sums")
+    queue, sums = known.tables["sql_trace_rollup_rebuild_queue"], known.tables["sql_trace_metric_daily_rollups"]
+    experiment_id, day = int(scene.experiment_id), datetime.now(UTC).date()
+    mine = queue.select().where(queue.c.experiment_id == experiment_id)
+    scene.client.delete_run(run)
+    total(store.purge_traces([TraceRecord(trace, scene.experiment_id)]))
+    with engine.begin() as connection:
+        assert connection.execute(mine).all() == []  # it keeps none
+        row = {"experiment_id": experiment_id, "rollup_day": day, "metric_name": "latency", "grouping_set": "global"}
+        connection.execute(sums.insert(), {**row, "sample_count": 2})
+    for _ in range(2):
+        total(store.purge_traces([TraceRecord(kept, scene.experiment_id)]))
+        with engine.begin() as connection:
+            assert [tuple(row) for row in connection.execute(mine)] == [(experiment_id, day, "trace_metric")]
+    engine.dispose()
 
 
 @databases

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from holdfast.backend.cleanup.rollups import QUEUE, SUMS
 from holdfast.backend.cleanup.tables import Tables
 
 if TYPE_CHECKING:
@@ -62,13 +63,7 @@ _LOOSE = (
     *_associated("trace_info", "request_id", "trace"),
     *_associated("experiments", "experiment_id", "experiment"),
     # The numbers of experiments are given anew on SQLite: what is left would become another one's.
-    *(
-        _Loose(table, "experiment_id", "experiments", "experiment_id")
-        for table in (
-            *("sql_trace_rollup_rebuild_queue", "sql_trace_metric_daily_rollups"),
-            *("sql_span_cost_daily_rollups", "sql_assessment_daily_rollups"),
-        )
-    ),
+    *(_Loose(table, "experiment_id", "experiments", "experiment_id") for table in (QUEUE, *SUMS)),
 )
 
 

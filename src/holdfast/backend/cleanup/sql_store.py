@@ -13,6 +13,7 @@ from dataclasses import replace
 from holdfast.backend.cleanup.api_versions import read_versions_by_api
 from holdfast.backend.cleanup.lifecycle import delete_runs, restore_runs
 from holdfast.backend.cleanup.removal import Removal
+from holdfast.backend.cleanup.rollups import queue_rebuilds
 from holdfast.backend.cleanup.same_store import ask_server, check_same
 from holdfast.backend.cleanup.sources import merged
 from holdfast.backend.cleanup.sql_census import read_state, read_versions
@@ -122,7 +123,10 @@ class SqlCleanup:
                 removal = Removal(tables)
                 with transaction(connection):
                     skipped = check(Checks(tables, self._place_of), batch) if table in tables else {}
-                    removal.remove(table, key, [item for item in batch if item not in skipped and table in tables])
+                    chosen = [item for item in batch if item not in skipped and table in tables]
+                    if table == "trace_info":
+                        queue_rebuilds(tables, chosen)
+                    removal.remove(table, key, chosen)
                 yield outcome(batch, skipped, removal.rows)
 
     def delete_runs(self, run_ids: Sequence[str]) -> Iterator[Purged]:
