@@ -114,6 +114,8 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in _ours():
         del os.environ[name]  # before the fixtures of modules
+    # Threads that wait for each other by turning round take the cores from the tests beside them.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
