@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.core.cleanup.places import is_understood
+from holdfast.core.cleanup.places import is_understood, protecting
 from holdfast.maintenance.places import Places, is_whole_store, store_of
 
 SERVER = "http://user:s3cret@host:5000/mlflow"
@@ -47,6 +47,39 @@ def test_what_nobody_understands(address: str) -> None:
     place = Places(SERVER, "s3://b/kept").place_of(address)
     assert not is_understood(place)
     assert "x:y" not in place
+
+
+@pytest.mark.parametrize(
+    ("address", "readings"),
+    [
+        ("/no/my%20exp/1", {"/no/my exp/1", "/no/my%20exp/1"}),
+        ("file:///no/x#y/1", {"/no/x", "/no/x#y/1"}),
+        ("file:///no/x?y=1", {"/no/x", "/no/x?y=1"}),
+        ("file://elsewhere/no/x", {"/no/x"}),
+        ("file://localhost/no/x#y", {"/no/x", "/no/x#y"}),
+        ("file:///no/run/model/../x", {"/no/run/x", "/no/run/model"}),
+        ("/no/run/..", {"/no", "/no/run"}),
+    ],
+)
+def test_what_can_be_read_in_several_ways(address: str, readings: set[str]) -> None:
+    places = Places("sqlite:///x.db")
+    place = places.place_of(address)
+    assert not is_understood(place)
+    assert {path for _, path in places.readings()} == readings
+    assert protecting(place) in readings
+
+
+@pytest.mark.parametrize("address", ["/no/100%/x", "/no/a#b?c", "file:///no/a%20b%23%3F", "/no/a+b/ü"])
+def test_what_only_looks_odd_is_read_in_one_way(address: str) -> None:
+    places = Places("sqlite:///x.db")
+    assert is_understood(places.place_of(address))
+    assert not list(places.readings())
+
+
+def test_a_server_reads_its_destination_as_mlflow_does() -> None:
+    places = Places(SERVER, "/no/my%20files")
+    assert places.destination == "/no/my files"
+    assert places.place_of("mlflow-artifacts:/1/x") == "/no/my files/1/x"
 
 
 def test_what_a_server_keeps_lies_at_its_destination(tmp_path: Path) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import posixpath
 import re
-from urllib.parse import unquote, urlsplit
+from collections.abc import Iterator
+from urllib.parse import unquote, urlparse, urlsplit
+from urllib.request import url2pathname
 
 from holdfast.artifacts.proxied import API, resolve
 from holdfast.bucket.roots import plain_form
@@ -29,7 +32,8 @@ class Places:
         self._folders: dict[str, str] = {}
         self._linked: dict[str, dict[str, None]] = {}
         self._sent: dict[str, str] = {}
-        self._destination = self._stored(destination) if destination else ""
+        self._readings: dict[str, tuple[str, ...]] = {}
+        self._destination = self._kept_below(destination) if destination else ""
 
     @property
     def destination(self) -> str:
@@ -46,6 +50,11 @@ class Places:
     def sent_as(self, place: str) -> str:
         """Return how the server knows a place below its destination; an empty text for one that was not sent to it."""
         return self._sent.get(place, "")
+
+    def readings(self) -> Iterator[tuple[str, str]]:
+        """Yield each address that was asked for and can be read in several ways, with every place that it may mean."""
+        for address, paths in self._readings.items():
+            yield from ((address, path) for path in paths)
 
     def place_of(self, address: str) -> str:
         """Return the place of an address.
@@ -64,13 +73,36 @@ class Places:
         return self._stored(address)
 
     def _stored(self, address: str) -> str:
+        if scheme_of(address) in ("", "file"):
+            return self._on_disk(address)
         kind, plain = plain_form(address)
-        if kind == "file":
-            return self._local(plain)
         if kind == "s3" and not _URL_MARKS.search(plain):
             return plain
         # A slash at its end: it protects what it names, and nothing is deleted below it.
         return f"{address.rstrip('/')}/" if kind in ("s3", "relative") else address.rstrip("/")
+
+    def _on_disk(self, address: str) -> str:
+        """Return the place of a path or `file:` URI, where what MLflow takes it for is what others do.
+
+        MLflow undoes escapes in plain paths too, leaves out what follows `?` and `#` in a URI, and a host.
+        """
+        kind, plain = plain_form(address)
+        read = _as_mlflow_reads(address)
+        if kind == "file" and _normal(read) == plain:
+            return self._local(plain)
+        if not read.startswith("/"):
+            return f"{address.rstrip('/')}/"
+        literal = address if scheme_of(address) == "" else unquote(re.sub("^file:(//[^/]*)?", "", address, flags=re.I))
+        found = [form for path in (read, literal) if path.startswith("/") for form in _forms(path)]
+        self._readings[address] = tuple(dict.fromkeys(found))
+        return f"{_normal(read).rstrip('/')}/"
+
+    def _kept_below(self, destination: str) -> str:
+        """Return where a server keeps what it is sent; nobody but MLflow writes there."""
+        if scheme_of(destination) not in ("", "file"):
+            return self._stored(destination)
+        read = _as_mlflow_reads(destination)
+        return self._local(_normal(read)) if read.startswith("/") else f"{destination.rstrip('/')}/"
 
     def _served(self, address: str) -> str:
         """Return the place of a URL; of another server's files nobody here knows what else lies there."""
@@ -142,6 +174,24 @@ def store_of(place: str) -> str:
         return ""
     scheme = scheme_of(place)
     return f"{scheme}://{place.partition('://')[2].partition('/')[0]}" if "://" in place else f"{scheme}:"
+
+
+def _as_mlflow_reads(address: str) -> str:
+    """Return the path that MLflow opens; the source is `mlflow.utils.file_utils.local_file_uri_to_path`."""
+    return url2pathname(urlparse(address).path if scheme_of(address) == "file" else address)
+
+
+def _normal(path: str) -> str:
+    return re.sub("^//", "/", posixpath.normpath(path))
+
+
+def _forms(path: str) -> Iterator[str]:
+    """Yield where an absolute path may lead: straight, over links, and as far as it goes before it goes upwards."""
+    yield _normal(path)
+    yield os.path.realpath(path)
+    straight, upwards, _ = path.partition("/../")
+    if upwards or path.endswith("/.."):
+        yield _normal(straight.removesuffix("/.."))
 
 
 def _server_of(url: str) -> tuple[str, str, str]:

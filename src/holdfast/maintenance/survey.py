@@ -202,6 +202,7 @@ class _Surveyor:
             *needs_of_links(state, self._places),
             *self._trashed.needs,
             *_of_unknown_runs(state, rules.retention, frozenset(details_of)),
+            *(Need(_AMBIGUOUS.format(address=address), place=path) for address, path in self._places.readings()),
         ]
         return replace(state, needs=tuple(dict.fromkeys(needs)))
 
@@ -229,6 +230,7 @@ class _Surveyor:
 
 
 _UNLISTED = "what lies at {place}, which cannot be listed ({code}),"
+_AMBIGUOUS = "{address}, an address that can be read in several ways,"
 _NEW = "the experiment {name}, which was made or restored during the survey,"
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from holdfast.backend.cleanup.sql_census import DELETED, SOURCE_RUN, linked_runs, versions_in
 from holdfast.backend.cleanup.store import LINKED, NOT_DELETED, REGISTERED, RESTORED, USED, PlaceOf
 from holdfast.backend.cleanup.tables import Tables
+from holdfast.core.cleanup.places import protecting
 from holdfast.core.cleanup.records import VersionRecord
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class Registered:
         for version in versions:
             self._runs.add(version.run_id)
             self._models.add(version.model_id)
-            self._places.update(version.places)
+            self._places.update(map(protecting, version.places))
         self._above = {above for place in self._places for above in _above(place)}
 
     def has_run(self, run_id: str) -> bool:
