@@ -72,7 +72,7 @@ def test_trash_undo_and_the_log(client: MlflowClient, versioned: tuple[Any, str]
     assert {line.split("\t")[0] for line in keys} == {"hidden"}
     back = gc("undo", told["gc_id"])
     assert back.exit_code == 0, back.output
-    assert "2 objects can be seen again" in back.stdout
+    assert "2 objects that it hid can be seen" in back.stdout
     assert visible(versioned) == before
     assert json.loads(gc("log", "--json").stdout)[0]["undone"] is True
     assert "undone" in gc("log").stdout

@@ -199,10 +199,18 @@ def undo(
     Example: holdfast gc undo 20261122-201500-1a2b
     """
     from holdfast.cli.gc_ending import end_undone, later_if_retryable
+    from holdfast.cli.gc_plan import check_store
     from holdfast.cli.opening import open_existing
     from holdfast.cli.output import get_output
+    from holdfast.maintenance.seen import home_of
+    from holdfast.maintenance.undoing import undoable
+    from holdfast.settings import load_settings
 
     out = get_output(json)
+    settings = load_settings(tracking_uri=tracking_uri)
+    # Before the store is opened: it may be another one, and need not be there.
+    ledger = undoable(home_of(settings), gc_id)
+    check_store(ledger.plan, settings, f"Clean-up {ledger.gc_id}")
     project = open_existing(tracking_uri=tracking_uri)
     with later_if_retryable(out):
         undone, number = _undo(out, project, gc_id)
@@ -233,7 +241,8 @@ def _show_undone(out: Output, undone: Undone) -> None:
         more = f" ({len(rows) - _SHOWN:,} more are not shown; --json shows all)" if len(rows) > _SHOWN else ""
         out.table(f"Not brought back{more}", ["what", "code", "why"], rows[:_SHOWN])
     runs = f" {len(undone.runs):,} runs are not deleted any more." if undone.runs else ""
-    out.line(f"{undone.gc_id}: {undone.objects:,} objects can be seen again.{runs}")
+    of_all = f" of {undone.hidden:,}" if undone.objects < undone.hidden else ""
+    out.line(f"{undone.gc_id}: {undone.objects:,}{of_all} objects that it hid can be seen.{runs}")
     if undone.left:
         out.warn(f"{undone.left:,} objects and runs were not tried; the same command goes on")
 
@@ -245,6 +254,7 @@ def _undone(undone: Undone) -> dict[str, Any]:
     return {
         "gc_id": undone.gc_id,
         "objects": undone.objects,
+        "hidden": undone.hidden,
         "runs": list(undone.runs),
         "failures": [asdict(one) for one in undone.failures],
         "left": undone.left,

@@ -36,8 +36,8 @@ def _rules_of_nothing(found: Survey, asked: Asked) -> Iterator[str]:
             yield f"{rule} takes nothing: there is no experiment {globs}"
 
 
-def check_store(plan: Plan, settings: Settings) -> None:
-    """Refuse a plan that was made for another tracking store.
+def check_store(plan: Plan, settings: Settings, what: str = "The plan") -> None:
+    """Refuse a plan that was made for another tracking store; `what` names it in the error.
 
     Raises:
         InvalidInputError: It was.
@@ -47,8 +47,8 @@ def check_store(plan: Plan, settings: Settings) -> None:
     ours = store_of(settings)
     if plan.store not in ("", ours):
         raise InvalidInputError(
-            f"The plan was made for another tracking store: {plan.store}, and this is {ours}.",
-            "apply it in its own project, or say with --tracking-uri which store is meant",
+            f"{what} was made for another tracking store: {plan.store}, and this is {ours}.",
+            "go to its own project, or say with --tracking-uri which store is meant",
         )
 
 

@@ -221,7 +221,9 @@ class _Surveyor:
     def _without_troubles(self, state: State, rules: CleanupRules) -> tuple[State, CleanupRules]:
         """Keep all that lies at, above or below what could not be listed."""
         troubles = self._storage_troubles
-        needs = (Need(_UNLISTED.format(place=one.place, code=one.code), place=one.place) for one in troubles)
+        needs = (
+            Need(_UNLISTED.format(one.place, f" ({one.code})" if one.code else ""), place=one.place) for one in troubles
+        )
         places = [one.place for one in troubles]
         roots = [
             root for root in rules.roots if not any(covers(place, root) or covers(root, place) for place in places)
@@ -229,7 +231,7 @@ class _Surveyor:
         return replace(state, needs=(*state.needs, *needs)), replace(rules, roots=tuple(roots))
 
 
-_UNLISTED = "what lies at {place}, which cannot be listed ({code}),"
+_UNLISTED = "what lies at {}, which cannot be listed{},"
 _AMBIGUOUS = "{address}, an address that can be read in several ways,"
 _NEW = "the experiment {name}, which was made or restored during the survey,"
 

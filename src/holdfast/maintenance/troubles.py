@@ -13,7 +13,7 @@ class Trouble:
 
     Attributes:
         place: Where, or what.
-        code: The store's word for it (`AccessDenied`), or the kind of error.
+        code: The store's word for it (`AccessDenied`); may be empty.
         message: For people.
         hint: What mends it; may be empty.
         retryable: Whether the same may work later.
@@ -28,5 +28,4 @@ class Trouble:
 
 def trouble_of(place: str, error: HoldfastError) -> Trouble:
     """Return that something could not be looked at, for an error."""
-    code = getattr(error, "code", "") or type(error).__name__
-    return Trouble(place, code, error.message, error.hint, error.retryable)
+    return Trouble(place, getattr(error, "code", ""), error.message, error.hint, error.retryable)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from holdfast.artifacts.removal.holdings import Holdings
 from holdfast.artifacts.removal.outcomes import Failure, Removal
@@ -26,6 +27,7 @@ class Undone:
     Attributes:
         gc_id: Which.
         objects: How many objects can be seen again; those that could be before too.
+        hidden: How many it had hidden.
         runs: The runs that are restored.
         failures: What could not be brought back, and why.
         error: Why it stopped early; None where all was tried.
@@ -38,6 +40,7 @@ class Undone:
     failures: tuple[Failure, ...] = field(default=())
     error: HoldfastError | None = None
     left: int = 0
+    hidden: int = 0
 
 
 def undo(
@@ -59,13 +62,26 @@ def undo(
     """
     home = home_of(project)
     with taken(home):
-        found = ledger_named(home, gc_id) if gc_id is not None else _last(ledgers_in(home))
-        if found is None or not found.hides_anything():
-            raise InvalidInputError(
-                _NOTHING_OF_ALL if gc_id is None else _NOTHING_OF_ONE.format(gc_id=gc_id),
-                "only what went with --trash, and runs that were only marked deleted, can be brought back",
-            )
-        return _Undo(project, found, meter, stop or threading.Event()).run()
+        return _Undo(project, undoable(home, gc_id), meter, stop or threading.Event()).run()
+
+
+def undoable(home: Path, gc_id: str | None = None) -> Ledger:
+    """Return the ledger of the clean-up that `undo` would take.
+
+    Args:
+        home: The project's ledgers.
+        gc_id: As of `undo`.
+
+    Raises:
+        InvalidInputError: As of `undo`.
+    """
+    found = ledger_named(home, gc_id) if gc_id is not None else _last(ledgers_in(home))
+    if found is None or not found.hides_anything():
+        raise InvalidInputError(
+            _NOTHING_OF_ALL if gc_id is None else _NOTHING_OF_ONE.format(gc_id=gc_id),
+            "only what went with --trash, and runs that were only marked deleted, can be brought back",
+        )
+    return found
 
 
 _NOTHING_OF_ALL = (
@@ -86,7 +102,7 @@ class _Undo:
         self._project, self._ledger, self._meter, self._stop = project, ledger, meter, stop
         self._holdings: Holdings = holdings_of(project)
         self._failures: list[Failure] = []
-        self._objects = self._left = 0
+        self._objects = self._hidden = self._left = 0
         self._runs: list[str] = []
 
     def run(self) -> Undone:
@@ -100,10 +116,12 @@ class _Undo:
             self._meter.end()
         whole = error is None and not self._failures and not self._left and not self._stop.is_set()
         self._ledger.undo(whole, self._runs, self._objects)
-        return Undone(self._ledger.gc_id, self._objects, tuple(self._runs), tuple(self._failures), error, self._left)
+        runs, failures = tuple(self._runs), tuple(self._failures)
+        return Undone(self._ledger.gc_id, self._objects, runs, failures, error, self._left, self._hidden)
 
     def _uncover(self) -> None:
         markers = as_markers(dict.fromkeys([*self._ledger.noted.markers, *self._unnoted()]))
+        self._hidden = len(markers)
         self._meter.begin(len(markers), 0)
 
         def tell(batch: Removal) -> None:

@@ -199,6 +199,8 @@ def from_text(text: str) -> Plan:
     Raises:
         InvalidInputError: It is no plan, one of another format, or was cut or edited.
     """
+    # Mails and checkouts on Windows change the ends of lines, which say nothing.
+    text = text.removeprefix("\ufeff").replace("\r\n", "\n")
     head = _head(text)
     body, _, end = text.removesuffix("\n").rpartition("\n")
     body += "\n"
