@@ -10,8 +10,9 @@ BIN := $(VENV)/bin
 WHEEL := .make/wheel
 PIP_FLAGS := --quiet --disable-pip-version-check
 SOURCES := $(shell find src examples -name '*.py') pyproject.toml README.md
-# An idle worker takes over what another one still has to do: the slow tests are not spread evenly.
-PYTEST_FLAGS ?= -n 2 --dist worksteal
+# One worker more than cores, for many wait for servers. An idle one takes over what another still has to do: the slow
+# tests are not spread evenly.
+PYTEST_FLAGS ?= -n 3 --dist worksteal
 # With the oldest MLflow, what speaks with it most is tried on all stores, the rest over REST alone.
 ON_OLDEST := (tracker or registry or plain_mlflow or senders or artifact_repositories or history or http) and not first_opening
 
