@@ -29,7 +29,7 @@ def queue_rebuilds(tables: Tables, trace_ids: Sequence[str]) -> None:
         return
     known = tables["trace_info"].c.request_id.in_(trace_ids)
     rows = tables.rows("trace_info", "experiment_id", "timestamp_ms", where=(known,))
-    days = sorted({(experiment_id, _day(timestamp_ms)) for experiment_id, timestamp_ms in rows})
+    days = sorted({(experiment_id, day) for experiment_id, timestamp_ms in rows if (day := _day(timestamp_ms))})
     queued = {tuple(row) for row in tables.rows(QUEUE, *_KEY)}
     for table, family in SUMS.items():
         if days and table in tables:
@@ -40,5 +40,8 @@ def queue_rebuilds(tables: Tables, trace_ids: Sequence[str]) -> None:
                 tables.connection.execute(insert(tables[QUEUE]), new)
 
 
-def _day(timestamp_ms: int) -> date:
-    return datetime.fromtimestamp(timestamp_ms / 1000, UTC).date()
+def _day(timestamp_ms: int) -> date | None:
+    try:
+        return datetime.fromtimestamp(timestamp_ms / 1000, UTC).date()
+    except (OverflowError, OSError, ValueError):  # no day of this calendar, and no sum is kept for it
+        return None

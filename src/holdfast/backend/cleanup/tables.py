@@ -125,6 +125,7 @@ def reflected(connection: Connection) -> Mapping[str, Table]:
     database = connection.engine.url.render_as_string(hide_password=True)
     known = _reflections.get(database)
     if known is None or known[0] != state:
+        _reflections.clear()  # a clean-up has one database, or two
         known = _reflections[database] = (state, _looked_at(inspector))
     return known[1]
 
@@ -135,7 +136,8 @@ def _looked_at(inspector: Inspector) -> Mapping[str, Table]:
 
     found = MetaData()
     keys = inspector.get_multi_foreign_keys()
-    for (schema, table), columns in inspector.get_multi_columns().items():
+    columns_of = inspector.get_multi_columns()
+    for (schema, table), columns in columns_of.items():
         constraints = [
             ForeignKeyConstraint(
                 key["constrained_columns"],
@@ -143,7 +145,7 @@ def _looked_at(inspector: Inspector) -> Mapping[str, Table]:
                 ondelete=key.get("options", {}).get("ondelete"),
             )
             for key in keys.get((schema, table), ())
-            if key["referred_schema"] in (None, schema)
+            if (key["referred_schema"] or schema, key["referred_table"]) in columns_of
         ]
         Table(table, found, *(Column(column["name"], column["type"]) for column in columns), *constraints)
     return found.tables
