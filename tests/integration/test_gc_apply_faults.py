@@ -120,24 +120,41 @@ def test_a_server_that_dies_in_the_middle(world: GcWorld, monkeypatch: pytest.Mo
 # -- the database ---------------------------------------------------------------------
 
 
-def test_rows_that_may_not_be_removed(postgres: PostgresAccess, postgres_uri: str, tmp_path: Path, canary: str) -> None:
+@pytest.mark.parametrize("is_early", [True, False], ids=["from the start", "in the middle"])
+def test_rows_that_may_not_be_removed(
+    postgres: PostgresAccess,
+    postgres_uri: str,
+    tmp_path: Path,
+    canary: str,
+    is_early: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     world = GcWorld(tmp_path / "project", postgres_uri, str(tmp_path / "root"))
     gone = world.deleted(2)
-    plan, before = world.plan(), world.dump()
+    plan, before, stored = world.plan(), world.dump(), world.stored()
     url, role = make_url(postgres_uri), f"reader_{gone[0][:8]}"
     with postgres.connect(str(url.database)) as admin:
         admin.execute(f"CREATE ROLE {role} LOGIN PASSWORD '{canary}'")
-        admin.execute(f"GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA public TO {role}")
+        admin.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role}")
+
+        def revoke() -> None:
+            admin.execute(f"REVOKE DELETE ON ALL TABLES IN SCHEMA public FROM {role}")
+
         try:
             uri = url.set(username=role, password=canary).render_as_string(hide_password=False)
-            outcome = replace(world, tracking_uri=uri, _project=None).apply(plan)
+            mine = replace(world, tracking_uri=uri, _project=None)
+            with just_before(monkeypatch, "check" if is_early else "_end", revoke):
+                outcome = mine.apply(plan)
         finally:
             admin.execute(f"DROP OWNED BY {role}")
             admin.execute(f"DROP ROLE {role}")
     assert outcome.error is not None
     assert not outcome.error.retryable
-    assert (ids(one.item for one in outcome.refused), outcome.done) == (set(gone), ())
-    assert world.dump() == before
+    assert (outcome.done, world.dump()) == ((), before)
+    if is_early:
+        assert (outcome.left, world.stored()) == (2, stored)  # it is asked before the first file goes
+    else:
+        assert ids(one.item for one in outcome.refused) == set(gone)
     again = world.apply(plan)
     assert whole(again, plan)
     assert not world.rows_naming(*gone)

@@ -57,8 +57,9 @@ def test_what_nobody_understands(address: str) -> None:
         ("file:///no/x?y=1", {"/no/x", "/no/x?y=1"}),
         ("file://elsewhere/no/x", {"/no/x"}),
         ("file://localhost/no/x#y", {"/no/x", "/no/x#y"}),
-        ("file:///no/run/model/../x", {"/no/run/x", "/no/run/model"}),
-        ("/no/run/..", {"/no", "/no/run"}),
+        ("file:///no/run/model/../x", {"/no/run/x"}),
+        ("/no/files/../other", {"/no/other"}),
+        ("/no/files/%2e%2e/other", {"/no/other", "/no/files/%2e%2e/other"}),
     ],
 )
 def test_what_can_be_read_in_several_ways(address: str, readings: set[str]) -> None:
@@ -74,6 +75,14 @@ def test_what_only_looks_odd_is_read_in_one_way(address: str) -> None:
     places = Places("sqlite:///x.db")
     assert is_understood(places.place_of(address))
     assert not list(places.readings())
+
+
+def test_what_goes_upwards_over_a_link_is_needed_where_it_leads(tmp_path: Path) -> None:
+    (tmp_path / "real" / "run").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "real" / "run")
+    places = Places("sqlite:///x.db")
+    places.place_of(f"{tmp_path}/link/../x")
+    assert {path for _, path in places.readings()} == {f"{tmp_path}/x", f"{tmp_path}/real/x"}
 
 
 def test_a_server_reads_its_destination_as_mlflow_does() -> None:

@@ -11,6 +11,7 @@ SAID = {
     "fe_sendauth: no password supplied": ("refuses the user 'me'", "MLFLOW_BACKEND_STORE_URI"),
     'FATAL:  database "runs" does not exist': ("no database 'runs'", "createdb -h db -p 5433 -U me runs"),
     "permission denied for schema public": ("may not make tables", "GRANT CREATE"),
+    "permission denied for table trace_info": ("may not do this", "GRANT SELECT"),
     "Detected out-of-date database schema (found version a1, but expected b2)": (
         "found version a1",
         "db upgrade",

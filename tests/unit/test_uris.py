@@ -95,6 +95,8 @@ def test_tracking_uris_have_one_normal_form(given_uri: str, normal: str) -> None
         ("sqlite:/data/mlflow.db", "1 slash ", "sqlite:////data/mlflow.db (absolute)"),
         ("postgresql:u:p@host/db", "names no database", "postgresql://user@host:5432/database"),
         ("postgresql://", "names no database", "postgresql://user@host:5432/database"),
+        ("postgresql://u:p@[::1:5432/db", "no host and port that can be read: '[::1:5432'", "[::1]:5432"),
+        ("postgresql://u:p@h:db", "no host and port that can be read: 'h:db'", "host:5432"),
     ],
 )
 def test_other_tracking_uris_are_refused_with_the_right_form(uri: str, in_message: str, in_hint: str) -> None:

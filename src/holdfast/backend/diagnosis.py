@@ -116,7 +116,16 @@ _CAUSES = (
         ),
     ),
     _Cause(
-        r"permission denied for (schema|database|table) (?P<name>\S+)",
+        r"permission denied for (table|relation|view|sequence) (?P<name>\S+)",
+        PermissionDeniedError,
+        lambda b, m: f"The user {b.user!r} may not do this in {b.uri} ({m[0]}).",
+        lambda b, _: (
+            f"as the tables' owner: `GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {b.user}` "
+            f"and `GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {b.user}`"
+        ),
+    ),
+    _Cause(
+        r"permission denied for (schema|database) (?P<name>\S+)",
         PermissionDeniedError,
         lambda b, m: f"The user {b.user!r} may not make tables in {b.uri} ({m[0]}).",
         lambda b, _: (

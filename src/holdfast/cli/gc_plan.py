@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from holdfast.settings import Settings
 
 _MODE = 0o600
+# What of a database's address may stand in its query and says which it is.
+_WHERE = ("host", "hostaddr", "port", "dbname", "service", "unix_socket")
 
 
 def as_asked(found: Survey, asked: Asked, settings: Settings) -> Survey:
@@ -57,8 +59,10 @@ def store_of(settings: Settings) -> str:
     from holdfast.core.uris import mask_uri
 
     scheme, mark, rest = mask_uri(settings.tracking_uri).partition("://")
+    rest, _, query = rest.partition("?")
     host, slash, path = rest.partition("/")
-    return f"{scheme.partition('+')[0]}{mark}{host.rpartition('@')[2]}{slash}{path}"
+    where = "&".join(part for part in query.split("&") if part.partition("=")[0] in _WHERE)
+    return f"{scheme.partition('+')[0]}{mark}{host.rpartition('@')[2]}{slash}{path}{'?' if where else ''}{where}"
 
 
 def split_done(home: Path, plan: Plan) -> tuple[Plan, list[str]]:

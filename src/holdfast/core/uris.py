@@ -199,7 +199,17 @@ def _normalize_database(text: str, setting: str) -> str:
     # Only what follows the login is mended: a password may hold slashes.
     login, at, address = rest[2:].rpartition("@")
     host, slash, path = address.partition("/")
+    _check_host(host.partition("?")[0], setting, text)
     return f"{head}://{login}{at}{host}{slash}{path.lstrip('/')}"
+
+
+def _check_host(host: str, setting: str, text: str) -> None:
+    name, _, port = host.rpartition("]") if "[" in host else ("", "", host.partition(":")[2])
+    if not re.fullmatch(r":?\d*", port) or ("[" in host and not re.fullmatch(r"\[[\da-fA-F:.%]+", name)):
+        raise InvalidInputError(
+            f"{setting}={mask_uri(text)} has no host and port that can be read: {host!r}.",
+            "write host:5432, or [::1]:5432 for an address of IPv6",
+        )
 
 
 def resolve_sqlite_uri(uri: str, base: Path) -> str:

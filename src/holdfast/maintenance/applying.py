@@ -142,6 +142,7 @@ class _Apply:
 
     def _do_all(self) -> None:
         self._refuse_unseen()
+        self._worker.check(self._plan.items)
         last = [item for item in self._plan.items if item.kind is Kind.EXPERIMENT]
         others = [item for item in self._plan.items if item.kind is not Kind.EXPERIMENT]
         for chunk in chunks_of(bundles_of(others), _CHUNK):

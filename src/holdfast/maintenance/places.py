@@ -186,12 +186,9 @@ def _normal(path: str) -> str:
 
 
 def _forms(path: str) -> Iterator[str]:
-    """Yield where an absolute path may lead: straight, over links, and as far as it goes before it goes upwards."""
+    """Yield where an absolute path may lead: straight, and over links."""
     yield _normal(path)
     yield os.path.realpath(path)
-    straight, upwards, _ = path.partition("/../")
-    if upwards or path.endswith("/.."):
-        yield _normal(straight.removesuffix("/.."))
 
 
 def _server_of(url: str) -> tuple[str, str, str]:

@@ -20,6 +20,7 @@ from holdfast.maintenance.outcomes import Account
 from holdfast.maintenance.removing import Remover
 from holdfast.maintenance.trashable import Trashable
 
+_WITH_ROWS = (Kind.RUN, Kind.MODEL, Kind.TRACE)
 _RESUMED = "resumed in the meantime"
 _WAITS = "what is stored of it is gone; it waits for {name}, of which not all could be removed"
 
@@ -44,6 +45,15 @@ class Worker:
         self._store, self._holdings, self._account = store, holdings, account
         self._trashable = Trashable(holdings)
         self._remover = Remover(holdings, account.delete, account.hide, stop)
+
+    def check(self, items: Iterable[Item]) -> None:
+        """See whether the rows of items may be removed, before anything that is stored of them goes.
+
+        Raises:
+            HoldfastError: They may not, or the store cannot be reached.
+        """
+        if self._store.has_rows and any(item.action is Action.PURGE and item.kind in _WITH_ROWS for item in items):
+            self._store.check_may_purge()
 
     def do(self, bundles: Sequence[Bundle], present: Present) -> None:
         """Do bundles; what becomes of their items is in the account.

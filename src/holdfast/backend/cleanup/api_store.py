@@ -54,6 +54,9 @@ class ApiCleanup:
         """Return the registered versions as they are now; raises as `census`."""
         return self._census.versions(State())
 
+    def check_may_purge(self) -> None:
+        """Nothing: no rows are removed."""
+
     def purge_runs(self, run_ids: Sequence[str]) -> Iterator[Purged]:
         """Refuse.
 

@@ -26,6 +26,7 @@ from holdfast.core.cleanup.records import State, TraceRecord, VersionRecord
 from holdfast.core.uris import is_database
 
 _BATCH = 500
+_NOBODYS = "none"
 
 
 class SqlCleanup:
@@ -89,6 +90,21 @@ class SqlCleanup:
         """Return which of some experiments are there and not deleted now. Raises as `census`."""
         ids = [int(experiment_id) for experiment_id in experiment_ids]
         return {str(found) for found, _ in read_living(self._uri, LIVING_EXPERIMENTS, ids, self._connection.redact)}
+
+    def check_may_purge(self) -> None:
+        """Remove what is nobody's, which is nothing: the database refuses that as it would refuse more.
+
+        Raises:
+            BackendError: It does, or cannot be reached.
+        """
+        keys = {"trace_info": "request_id", "logged_models": "model_id", "runs": "run_uuid"}
+        with changing(self._uri, "see whether rows may be removed", self._connection.redact) as connection:
+            known = reflected(connection)
+            connection.rollback()
+            with transaction(connection):
+                removal = Removal(Tables(connection, known))
+                for table in keys.keys() & known.keys():
+                    removal.remove(table, keys[table], [_NOBODYS])
 
     def purge_runs(self, run_ids: Sequence[str]) -> Iterator[Purged]:
         """Remove runs; one that is not deleted, or that a version in this database comes from, is skipped.

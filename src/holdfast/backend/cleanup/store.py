@@ -80,6 +80,9 @@ class CleanupStore(Protocol):
     def live_experiments(self, experiment_ids: Sequence[str]) -> set[str]:
         """Return which of some experiments are there and not deleted now."""
 
+    def check_may_purge(self) -> None:
+        """See whether rows may be removed, where they can be; raises `PermissionDeniedError` where they may not."""
+
     def purge_runs(self, run_ids: Sequence[str]) -> Iterator[Purged]:
         """Remove deleted runs with all that hangs on them, except their models and traces: purge those first."""
 
