@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from holdfast.artifacts.removal.buckets import versioning_of
 from holdfast.artifacts.removal.holdings import Holdings
 from holdfast.artifacts.removal.outcomes import Removal, Versioning
 from holdfast.artifacts.s3.connection import S3Connection
+from holdfast.artifacts.s3.pages import version_pages
 from holdfast.core.cleanup.records import Form, StoredObject
 from holdfast.errors import InvalidInputError
 from holdfast.settings import Credentials
@@ -88,6 +90,23 @@ def test_what_was_written_since_is_left(world: World) -> None:
         "purged": "NothingUnder",
     }
     assert [marker.address.rpartition("/")[2] for marker in done.removed] == ["fine"]
+
+
+@pytest.mark.parametrize("most", [1, 4, 10**9], ids=["all in one listing", "as it is", "one by one"])
+def test_many_come_back_whatever_lies_between(world: World, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    monkeypatch.setattr(trash_module, "_REQUESTS_SAVED", most)
+    monkeypatch.setattr(trash_module, "_UNCOVERED_AT_ONCE", 7)
+    monkeypatch.setattr(version_pages, "__defaults__", (3, ""))
+    world.versioning("Enabled")
+    names = [f"p/{number:02}" for number in range(20)]
+    world.put(*names, *names[::3])
+    hidden = [stored for stored in world.listed() if int(stored.address[-2:]) % 5]
+    markers = list(world.holdings.trash(hidden).markers)
+    assert len(world.listed()) == 4
+    back = world.holdings.untrash([*reversed(markers), replace(markers[0], version_id="gone")])
+    assert (len(back.removed), back.failed, back.error) == (len(markers) + 1, (), None)
+    assert len(world.listed()) == 20
+    assert not world.listed(Form.MARKER)
 
 
 @pytest.mark.parametrize("status", ["", "Suspended"])

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
-from holdfast.artifacts.removal.buckets import THREADS, split_address, versioning_of
+from holdfast.artifacts.removal.buckets import THREADS, is_in_order, split_address, versioning_of
 from holdfast.artifacts.removal.deletion import BATCH, Deleter, Wanted, is_fatal
 from holdfast.artifacts.removal.outcomes import (
     Failure,
@@ -25,7 +26,8 @@ from holdfast.core.cleanup.records import Form, StoredObject
 from holdfast.errors import ArtifactError
 
 _LOOKING_THREADS = 8
-_FEW = 100
+_UNCOVERED_AT_ONCE = 500
+_REQUESTS_SAVED = 4
 
 
 class Trasher:
@@ -113,19 +115,29 @@ def untrash(connection: S3Connection, markers: Sequence[StoredObject], work: Wor
         by_bucket.setdefault(split_address(marker.address)[0], []).append(marker)
     for bucket, found in by_bucket.items():
         deleter = Deleter(connection, bucket, work.stop)
-        work.do(batches_of(found, _FEW), partial(_uncover, connection, deleter, work), THREADS)
+        work.do(
+            batches_of(sorted(found, key=lambda one: one.address), _UNCOVERED_AT_ONCE),
+            partial(_uncover, connection, deleter, work),
+            THREADS,
+        )
     return work.result()
 
 
 def _uncover(connection: S3Connection, deleter: Deleter, work: Work, batch: Sequence[StoredObject]) -> Removal:
     done, topmost = Removal(), {}
-    for marker in batch:
-        bucket, key = split_address(marker.address)
+    bucket = split_address(batch[0].address)[0]
+    keys = {marker: split_address(marker.address)[1] for marker in batch}
+    listed: Mapping[str, Sequence[Entry]] = {}
+    for number, (marker, key) in enumerate(keys.items()):
         if work.is_over or done.error is not None:
             done += Removal(untried=(marker,))
             continue
         try:
-            verdict = _judged(marker, list(_of_key(connection, bucket, key)))
+            if number == 0 and len(keys) >= _REQUESTS_SAVED:
+                listed = _listed_around(connection, bucket, sorted(set(keys.values())))
+            verdict = _judged(marker, listed.get(key, ()))
+            if verdict is not None:  # whatever a listing lacks, the key itself is asked
+                verdict = _judged(marker, list(_of_key(connection, bucket, key)))
         except ArtifactError as error:
             done += Removal(failed=(failed_by(marker, error),), error=error if is_fatal(error) else None)
             continue
@@ -144,6 +156,30 @@ def _uncover(connection: S3Connection, deleter: Deleter, work: Work, batch: Sequ
         ),
         error=answers.error,
     )
+
+
+def _listed_around(connection: S3Connection, bucket: str, keys: Sequence[str]) -> dict[str, list[Entry]]:
+    """Return what a listing from the first to the last of some keys, in order, says of them.
+
+    Nothing where it is so long that one request for each would not be many more.
+    """
+    found: dict[str, list[Entry]] = {key: [] for key in keys}
+    prefix = os.path.commonprefix(keys)  # noqa: RUF071 - of characters, as S3 has it
+    last, most = "", len(keys) // _REQUESTS_SAVED
+    # A text that comes just before the first key, for S3 gives what comes after.
+    for number, page in enumerate(version_pages(connection, bucket, prefix, after=keys[0][:-1]), 1):
+        for entry in page:
+            if entry.key in found:
+                found[entry.key].append(entry)
+        if page and last <= page[0].key and is_in_order(page):
+            last = page[-1].key
+            if last > keys[-1]:
+                return found
+        elif page:
+            last = "\U0010ffff"  # a server that keeps no order is listed to its end
+        if number >= most:
+            return {}
+    return found
 
 
 _GONE = Failure("", "", "", "")

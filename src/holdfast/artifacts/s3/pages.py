@@ -73,13 +73,22 @@ def object_pages(connection: S3Connection, bucket: str, prefix: str, size: int =
             return
 
 
-def version_pages(connection: S3Connection, bucket: str, prefix: str, size: int = PAGE) -> Iterator[list[Entry]]:
+def version_pages(
+    connection: S3Connection, bucket: str, prefix: str, size: int = PAGE, after: str = ""
+) -> Iterator[list[Entry]]:
     """Give all versions and markers of keys that begin with `prefix`, by key; of one key not always the newest first.
+
+    Args:
+        connection: The way there.
+        bucket: Where.
+        prefix: How the keys begin.
+        size: How many a page has at most.
+        after: Only keys that come after this text; a server may give those before as well.
 
     Raises:
         ArtifactError: The versions cannot be listed.
     """
-    more: dict[str, Any] = {}
+    more: dict[str, Any] = {"KeyMarker": after} if after else {}
     while True:
         arguments = {"Prefix": prefix, "MaxKeys": size, **more}
         page = _ask(connection, bucket, "ListObjectVersions", "list_object_versions", "list versions", arguments)
