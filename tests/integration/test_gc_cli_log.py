@@ -10,7 +10,7 @@ import pytest
 from gc_calls import ALL, EVERYTHING, add_run, code, gc, run_ids, store_in, use
 from mlflow import MlflowClient
 
-from holdfast.errors import CredentialsError
+from holdfast.errors import CredentialsError, InvalidInputError
 from holdfast.testing import S3Access
 
 
@@ -85,10 +85,15 @@ def test_what_was_written_again_since_is_told(client: MlflowClient, versioned: t
     first, _ = visible(versioned)
     assert json.loads(gc(*ALL, "--trash", "--apply", "--yes", "--json").stdout)["outcome"]["hidden"] == 2
     admin.put_object(Bucket=bucket, Key=first, Body=b"new")
+    for uri in ("sqlite:///elsewhere.db", "http://127.0.0.1:9"):  # neither is opened
+        with pytest.raises(InvalidInputError, match=r"Clean-up \S+ was made for another tracking store"):
+            raise gc("undo", "--tracking-uri", uri).exception or AssertionError("it was not refused")
+    assert not Path("elsewhere.db").exists()
     told = gc("undo", "--json")
     assert told.exit_code == 1
     document = json.loads(told.stdout)
-    assert document["objects"] == 1
+    assert (document["objects"], document["hidden"]) == (1, 2)
+    assert "1 of 2 objects that it hid can be seen" in gc("undo").stdout
     assert [failure["code"] for failure in document["failures"]] == ["WrittenAgain"]
     assert admin.get_object(Bucket=bucket, Key=first)["Body"].read() == b"new"
 

@@ -112,6 +112,14 @@ def test_a_plan_is_of_a_store_whoever_applies_it(one: str, other: str) -> None:
         check_store(plan, load_settings(tracking_uri=f"{other}2"))
 
 
+def test_other_ends_of_lines_say_nothing(client: MlflowClient) -> None:
+    add_run(client)
+    gc(*ALL, "--plan", "plan")
+    Path("plan").write_bytes(b"\xef\xbb\xbf" + Path("plan").read_bytes().replace(b"\n", b"\r\n"))
+    assert gc("--apply", "--plan", "plan", "--yes").exit_code == 0
+    assert run_ids(client) == set()
+
+
 def test_a_plan_that_was_carried_out_is_told_so(client: MlflowClient) -> None:
     add_run(client, "first"), add_run(client, "second")
     gc(*ALL, "--plan", "plan")
