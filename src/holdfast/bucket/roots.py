@@ -85,17 +85,23 @@ def plain_form(uri: str) -> tuple[str, str]:
         return ("relative" if _leads_away(rest) else "s3"), f"s3://{rest}"
     if scheme not in ("", "file"):
         return scheme, uri
-    path = _path_of_file_uri(uri) if scheme else uri
+    path = path_of_file_uri(uri) if scheme else uri
     if path is None or not path.startswith("/") or _leads_away(path):
         return "relative", uri
-    return "file", posixpath.normpath(path).replace("//", "/", 1) if path.startswith("//") else posixpath.normpath(path)
+    return "file", normal_path(path)
+
+
+def normal_path(path: str) -> str:
+    """Return an absolute path without `.`, `..` and doubled slashes; links are not looked at."""
+    return posixpath.normpath(path).replace("//", "/", 1)
 
 
 def _leads_away(path: str) -> bool:
     return ".." in path.split("/")
 
 
-def _path_of_file_uri(uri: str) -> str | None:
+def path_of_file_uri(uri: str) -> str | None:
+    """Return the path in a `file:` URI with nothing left out of it; None where it is on another host."""
     rest = uri.partition(":")[2]
     if not rest.startswith("//"):
         return unquote(rest)

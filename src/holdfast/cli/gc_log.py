@@ -213,7 +213,7 @@ def undo(
     check_store(ledger.plan, settings, f"Clean-up {ledger.gc_id}")
     project = open_existing(tracking_uri=tracking_uri)
     with later_if_retryable(out):
-        undone, number = _undo(out, project, gc_id)
+        undone, number = _undo(out, project, ledger.gc_id)
     if json:
         out.data(_undone(undone))
     else:
@@ -221,7 +221,7 @@ def undo(
     end_undone(undone, number, out)
 
 
-def _undo(out: Output, project: Project, gc_id: str | None) -> tuple[Undone, int]:
+def _undo(out: Output, project: Project, gc_id: str) -> tuple[Undone, int]:
     from holdfast.artifacts.progress import meter_for
     from holdfast.cli.gc_ending import stopping
     from holdfast.maintenance.undoing import undo as bring_back

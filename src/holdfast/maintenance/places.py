@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import posixpath
 import re
 from collections.abc import Iterator
 from urllib.parse import unquote, urlparse, urlsplit
 from urllib.request import url2pathname
 
 from holdfast.artifacts.proxied import API, resolve
-from holdfast.bucket.roots import plain_form
+from holdfast.bucket.roots import normal_path, path_of_file_uri, plain_form
 from holdfast.core.uris import join_uri, mask_uri, scheme_of
 from holdfast.settings import Settings
 
@@ -88,21 +87,24 @@ class Places:
         """
         kind, plain = plain_form(address)
         read = _as_mlflow_reads(address)
-        if kind == "file" and _normal(read) == plain:
+        if kind == "file" and normal_path(read) == plain:
             return self._local(plain)
         if not read.startswith("/"):
             return f"{address.rstrip('/')}/"
-        literal = address if scheme_of(address) == "" else unquote(re.sub("^file:(//[^/]*)?", "", address, flags=re.I))
-        found = [form for path in (read, literal) if path.startswith("/") for form in _forms(path)]
-        self._readings[address] = tuple(dict.fromkeys(found))
-        return f"{_normal(read).rstrip('/')}/"
+        written = path_of_file_uri(address) if scheme_of(address) else address
+        paths = [path for path in (read, written) if path is not None and path.startswith("/")]
+        # Straight, and over links.
+        self._readings[address] = tuple(
+            dict.fromkeys(way(path) for path in paths for way in (normal_path, os.path.realpath))
+        )
+        return f"{normal_path(read).rstrip('/')}/"
 
     def _kept_below(self, destination: str) -> str:
         """Return where a server keeps what it is sent; nobody but MLflow writes there."""
         if scheme_of(destination) not in ("", "file"):
             return self._stored(destination)
         read = _as_mlflow_reads(destination)
-        return self._local(_normal(read)) if read.startswith("/") else f"{destination.rstrip('/')}/"
+        return self._local(normal_path(read)) if read.startswith("/") else f"{destination.rstrip('/')}/"
 
     def _served(self, address: str) -> str:
         """Return the place of a URL; of another server's files nobody here knows what else lies there."""
@@ -179,16 +181,6 @@ def store_of(place: str) -> str:
 def _as_mlflow_reads(address: str) -> str:
     """Return the path that MLflow opens; the source is `mlflow.utils.file_utils.local_file_uri_to_path`."""
     return url2pathname(urlparse(address).path if scheme_of(address) == "file" else address)
-
-
-def _normal(path: str) -> str:
-    return re.sub("^//", "/", posixpath.normpath(path))
-
-
-def _forms(path: str) -> Iterator[str]:
-    """Yield where an absolute path may lead: straight, and over links."""
-    yield _normal(path)
-    yield os.path.realpath(path)
 
 
 def _server_of(url: str) -> tuple[str, str, str]:

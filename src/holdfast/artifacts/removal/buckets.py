@@ -137,7 +137,7 @@ def _below(listing: Callable[[str], Iterator[list[_E]]], key: str) -> Iterator[l
         page = next(pages, None)
     while page is not None:
         yield [entry for entry in page if entry.key == key or entry.key.startswith(below)]
-        last = page[-1].key if page and is_in_order(page) else below
+        last = page[-1].key if page and _is_in_order(page) else below
         if last > below and not last.startswith(below):
             return
         if key < last < below and len(page) >= PAGE:
@@ -146,8 +146,7 @@ def _below(listing: Callable[[str], Iterator[list[_E]]], key: str) -> Iterator[l
         page = next(pages, None)
 
 
-def is_in_order(page: Sequence[Entry | Upload]) -> bool:
-    """Whether entries come in the order of their keys; some servers keep none."""
+def _is_in_order(page: Sequence[Entry | Upload]) -> bool:
     return all(one.key <= other.key for one, other in pairwise(page))
 
 

@@ -127,7 +127,7 @@ class _Root:
         """Give a handle of a folder, to which no link leads, neither below the root nor above it."""
         handle = os.dup(self._top())
         try:
-            for name in self.names_below(folder):
+            for name in self._names_below(folder):
                 below = os.open(name, _FOLDER, dir_fd=handle)
                 os.close(handle)
                 handle = below
@@ -135,13 +135,13 @@ class _Root:
         finally:
             os.close(handle)
 
-    def names_below(self, folder: str) -> list[str]:
+    def _names_below(self, folder: str) -> list[str]:
         """Return the names that lead from the root to a folder."""
         return [name for name in folder[len(self._path.rstrip("/")) :].split("/") if name]
 
     def remove_empty(self, folder: str) -> None:
         """Remove a folder that is empty, and then those above that are, below the root."""
-        while self.names_below(folder):
+        while self._names_below(folder):
             above, name = os.path.split(folder)
             try:
                 with self.opened(above) as handle:

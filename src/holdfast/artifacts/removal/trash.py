@@ -6,8 +6,9 @@ import os
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
+from itertools import islice
 
-from holdfast.artifacts.removal.buckets import THREADS, is_in_order, split_address, versioning_of
+from holdfast.artifacts.removal.buckets import THREADS, split_address, versioning_of
 from holdfast.artifacts.removal.deletion import BATCH, Deleter, Wanted, is_fatal
 from holdfast.artifacts.removal.outcomes import (
     Failure,
@@ -124,27 +125,16 @@ def untrash(connection: S3Connection, markers: Sequence[StoredObject], work: Wor
 
 
 def _uncover(connection: S3Connection, deleter: Deleter, work: Work, batch: Sequence[StoredObject]) -> Removal:
-    done, topmost = Removal(), {}
     bucket = split_address(batch[0].address)[0]
-    keys = {marker: split_address(marker.address)[1] for marker in batch}
-    listed: Mapping[str, Sequence[Entry]] = {}
-    for number, (marker, key) in enumerate(keys.items()):
-        if work.is_over or done.error is not None:
-            done += Removal(untried=(marker,))
-            continue
-        try:
-            if number == 0 and len(keys) >= _REQUESTS_SAVED:
-                listed = _listed_around(connection, bucket, sorted(set(keys.values())))
-            verdict = _judged(marker, listed.get(key, ()))
-            if verdict is not None:  # whatever a listing lacks, the key itself is asked
-                verdict = _judged(marker, list(_of_key(connection, bucket, key)))
-        except ArtifactError as error:
-            done += Removal(failed=(failed_by(marker, error),), error=error if is_fatal(error) else None)
-            continue
-        if verdict is None:
-            topmost[Wanted(key, marker.version_id)] = marker
-        else:
-            done += Removal(removed=(marker,)) if verdict is _GONE else Removal(failed=(verdict,))
+    if work.is_over:
+        return Removal(untried=tuple(batch))
+    try:
+        listed = _listed_around(connection, bucket, sorted({split_address(marker.address)[1] for marker in batch}))
+    except ArtifactError as error:
+        if is_fatal(error):
+            return Removal(untried=tuple(batch), error=error)
+        listed = {}
+    done, topmost = _sorted_out(connection, work, batch, listed)
     if done.error is not None:
         return done + Removal(untried=tuple(topmost.values()))
     answers = deleter.delete(list(topmost))
@@ -158,28 +148,48 @@ def _uncover(connection: S3Connection, deleter: Deleter, work: Work, batch: Sequ
     )
 
 
+def _sorted_out(
+    connection: S3Connection, work: Work, batch: Iterable[StoredObject], listed: Mapping[str, Sequence[Entry]]
+) -> tuple[Removal, dict[Wanted, StoredObject]]:
+    """Return what came of markers that are left alone or gone, and those that are to be removed."""
+    done, topmost = Removal(), dict[Wanted, StoredObject]()
+    for marker in batch:
+        if work.is_over or done.error is not None:
+            done += Removal(untried=(marker,))
+            continue
+        bucket, key = split_address(marker.address)
+        try:
+            verdict = _judged(marker, listed.get(key, ()))
+            if verdict is not None:  # whatever a listing lacks, the key itself is asked
+                verdict = _judged(marker, list(_of_key(connection, bucket, key)))
+        except ArtifactError as error:
+            done += Removal(failed=(failed_by(marker, error),), error=error if is_fatal(error) else None)
+            continue
+        if verdict is None:
+            topmost[Wanted(key, marker.version_id)] = marker
+        else:
+            done += Removal(removed=(marker,)) if verdict is _GONE else Removal(failed=(verdict,))
+    return done, topmost
+
+
 def _listed_around(connection: S3Connection, bucket: str, keys: Sequence[str]) -> dict[str, list[Entry]]:
-    """Return what a listing from the first to the last of some keys, in order, says of them.
+    """Return what a listing from the first to the last of some keys, in order, says of them; it may lack some.
 
     Nothing where it is so long that one request for each would not be many more.
     """
+    if len(keys) < _REQUESTS_SAVED:
+        return {}
     found: dict[str, list[Entry]] = {key: [] for key in keys}
     prefix = os.path.commonprefix(keys)  # noqa: RUF071 - of characters, as S3 has it
-    last, most = "", len(keys) // _REQUESTS_SAVED
     # A text that comes just before the first key, for S3 gives what comes after.
-    for number, page in enumerate(version_pages(connection, bucket, prefix, after=keys[0][:-1]), 1):
+    pages = version_pages(connection, bucket, prefix, after=keys[0][:-1])
+    for page in islice(pages, len(keys) // _REQUESTS_SAVED):
         for entry in page:
             if entry.key in found:
                 found[entry.key].append(entry)
-        if page and last <= page[0].key and is_in_order(page):
-            last = page[-1].key
-            if last > keys[-1]:
-                return found
-        elif page:
-            last = "\U0010ffff"  # a server that keeps no order is listed to its end
-        if number >= most:
-            return {}
-    return found
+        if page and page[-1].key > keys[-1]:
+            return found
+    return found if next(pages, None) is None else {}
 
 
 _GONE = Failure("", "", "", "")

@@ -8,6 +8,7 @@ run that names its parent, the source run of a model that was kept.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 from holdfast.backend.cleanup.api_versions import read_versions_by_api
@@ -97,14 +98,10 @@ class SqlCleanup:
         Raises:
             BackendError: It does, or cannot be reached.
         """
-        keys = {"trace_info": "request_id", "logged_models": "model_id", "runs": "run_uuid"}
-        with changing(self._uri, "see whether rows may be removed", self._connection.redact) as connection:
-            known = reflected(connection)
-            connection.rollback()
-            with transaction(connection):
-                removal = Removal(Tables(connection, known))
-                for table in keys.keys() & known.keys():
-                    removal.remove(table, keys[table], [_NOBODYS])
+        with self._changing("see whether rows may be removed") as tables, transaction(tables.connection):
+            for table, key in (("trace_info", "request_id"), ("logged_models", "model_id"), ("runs", "run_uuid")):
+                if table in tables:
+                    Removal(tables).remove(table, key, [_NOBODYS])
 
     def purge_runs(self, run_ids: Sequence[str]) -> Iterator[Purged]:
         """Remove runs; one that is not deleted, or that a version in this database comes from, is skipped.
@@ -131,19 +128,24 @@ class SqlCleanup:
     ) -> Iterator[Purged]:
         if not ids:
             return
-        with changing(self._uri, f"remove rows of {table}", self._connection.redact) as connection:
-            known = reflected(connection)
-            connection.rollback()
-            tables = Tables(connection, known)
+        with self._changing(f"remove rows of {table}") as tables:
             for batch in batches(ids, _BATCH):
                 removal = Removal(tables)
-                with transaction(connection):
+                with transaction(tables.connection):
                     skipped = check(Checks(tables, self._place_of), batch) if table in tables else {}
                     chosen = [item for item in batch if item not in skipped and table in tables]
                     if table == "trace_info":
                         queue_rebuilds(tables, chosen)
                     removal.remove(table, key, chosen)
                 yield outcome(batch, skipped, removal.rows)
+
+    @contextmanager
+    def _changing(self, doing: str) -> Iterator[Tables]:
+        """Open a connection for transactions, with all tables that are there."""
+        with changing(self._uri, doing, self._connection.redact) as connection:
+            known = reflected(connection)
+            connection.rollback()
+            yield Tables(connection, known)
 
     def delete_runs(self, run_ids: Sequence[str]) -> Iterator[Purged]:
         """Delete runs as MLflow does; one that is not there is skipped.

@@ -125,7 +125,8 @@ def reflected(connection: Connection) -> Mapping[str, Table]:
     database = connection.engine.url.render_as_string(hide_password=True)
     known = _reflections.get(database)
     if known is None or known[0] != state:
-        _reflections.clear()  # a clean-up has one database, or two
+        if len(_reflections) > 1:  # a clean-up has one database, or two
+            _reflections.clear()
         known = _reflections[database] = (state, _looked_at(inspector))
     return known[1]
 
